@@ -1,0 +1,1 @@
+"""What acts: everything that touches the outside world or the database."""

@@ -1,0 +1,1 @@
+"""The store: PostgreSQL, its tenant transactions, and one repository per table owner."""

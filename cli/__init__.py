@@ -1,0 +1,1 @@
+"""The `switchyard` command, one module per noun, and the embedded stack."""

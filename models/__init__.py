@@ -1,0 +1,1 @@
+"""What is remembered: tables, contracts, money, identifiers, statuses, events and errors."""

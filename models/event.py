@@ -1,0 +1,103 @@
+"""Events: past facts about a run, gap-free and stored exactly once (DESIGN §3; flowgrid-level3 §4.2)."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, Field
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint
+from sqlmodel import Field as Column
+
+from models.run import RunStatus
+from models.table import Record, json_field, time_field
+
+
+class EventType(StrEnum):
+    """Every event type there is. No literal of one stands elsewhere."""
+
+    RUN_QUEUED = "run.queued"
+    RUN_DISPATCHED = "run.dispatched"
+    RUN_STARTED = "run.started"
+    RUN_RETRIED = "run.retried"
+    RUN_PAUSED = "run.paused"
+    RUN_RESUMED = "run.resumed"
+    RUN_EXECUTED = "run.executed"
+    RUN_SUCCEEDED = "run.succeeded"
+    RUN_FAILED = "run.failed"
+    RUN_CANCELED = "run.canceled"
+    LOG = "log"
+    AGENT_SUBMITTED = "agent.submitted"
+    AGENT_SCANNED = "agent.scanned"
+    AGENT_APPROVED = "agent.approved"
+    AGENT_REJECTED = "agent.rejected"
+    AGENT_PUBLISHED = "agent.published"
+    AGENT_QUARANTINED = "agent.quarantined"
+    AGENT_INVOKED = "agent.invoked"
+    AGENT_COMPLETED = "agent.completed"
+    AGENT_ERROR = "agent.error"
+    AGENT_TOOL_CALLED = "agent.tool_called"
+    AGENT_TAMPERED = "agent.tampered"
+    PAYMENT_INTENT_APPROVED = "payment.intent_approved"
+    PAYMENT_INTENT_DENIED = "payment.intent_denied"
+    PAYMENT_HELD = "payment.held"
+    PAYMENT_MANDATE_MINTED = "payment.mandate_minted"
+    PAYMENT_SETTLE_REQUESTED = "payment.settle_requested"
+    PAYMENT_SETTLED = "payment.settled"
+    PAYMENT_DECLINED = "payment.declined"
+    PAYMENT_UNKNOWN = "payment.unknown"
+    PAYMENT_RELEASED = "payment.released"
+    PAYMENT_RECEIPT_ISSUED = "payment.receipt_issued"
+    EGRESS_DENIED = "run.egress_denied"
+
+
+STATUS_EVENTS: dict[RunStatus, EventType] = {
+    RunStatus.QUEUED: EventType.RUN_QUEUED,
+    RunStatus.DISPATCHED: EventType.RUN_DISPATCHED,
+    RunStatus.RUNNING: EventType.RUN_STARTED,
+    RunStatus.PAUSED: EventType.RUN_PAUSED,
+    RunStatus.SUCCEEDED: EventType.RUN_SUCCEEDED,
+    RunStatus.FAILED: EventType.RUN_FAILED,
+    RunStatus.CANCELED: EventType.RUN_CANCELED,
+}
+"""The event that reports each change of a run's status."""
+
+
+class NewEvent(BaseModel):
+    """An event still to be appended; the store gives it its number and identifier."""
+
+    type: EventType
+    key: str = Field(max_length=200)
+    """Deterministic within the run: a retried writer uses the same key, and the store writes nothing."""
+    data: dict[str, Any] = Field(default_factory=dict)
+    source: str = "worker"
+    timestamp: datetime | None = None
+    """When the fact happened; the database's clock where it is not given."""
+    causation_id: str | None = None
+
+
+class RunEvent(Record, table=True):
+    """One stored event. ``seq`` counts 1, 2, 3 … within its run."""
+
+    __tablename__ = "run_events"
+    __table_args__ = (
+        UniqueConstraint("run_id", "key"),
+        UniqueConstraint("position"),
+        Index("ix_run_events_tenant_id_timestamp", "tenant_id", "timestamp"),
+        Index("ix_run_events_type_timestamp", "type", "timestamp"),
+        Index("ix_run_events_correlation_id", "correlation_id"),
+    )
+
+    run_id: str = Column(primary_key=True, foreign_key="runs.id")
+    seq: int = Column(primary_key=True, sa_type=BigInteger)
+    id: str = Column(unique=True)
+    key: str
+    tenant_id: str
+    type: EventType = Column(sa_type=Text)
+    source: str
+    timestamp: datetime = time_field()
+    data: dict[str, Any] = json_field()
+    correlation_id: str
+    causation_id: str | None = None
+    published_at: datetime | None = time_field(nullable=True)
+    position: int | None = Column(default=None, sa_type=BigInteger)
+    """Gap-free number over all runs, given at publication."""

@@ -1,0 +1,8 @@
+"""Importing this module makes every table known to the metadata, for Alembic and its drift test."""
+
+import models.event
+import models.identity
+import models.run
+from models.table import metadata as metadata
+
+_ = (models.event, models.identity, models.run)

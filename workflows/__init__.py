@@ -1,0 +1,1 @@
+"""What decides: one deterministic module per business process."""
