@@ -18,7 +18,7 @@ client whatever room raised it. A domain adds a subclass per distinct failure, n
 the subclass words the message once, with the field, the rule and the remedy.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class PlatformError(Exception):
@@ -32,9 +32,9 @@ class PlatformError(Exception):
         details: JSON-serialisable facts for the caller. Never secrets.
     """
 
-    code: ClassVar[str] = "INTERNAL_ERROR"
-    http_status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
+    code: str = "INTERNAL_ERROR"
+    http_status: int = 500
+    retryable: bool = False
 
     def __init__(self, message: str, *, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)

@@ -1,0 +1,1 @@
+"""How we speak to Temporal: client, data converter, encryption, external storage, failures."""

@@ -1,0 +1,139 @@
+"""The worker: one factory for every Temporal worker of Switchyard, and the process that runs them.
+
+``python -m worker`` serves the task queues named by ``TASK_QUEUES`` until SIGTERM or SIGINT.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.recording import RecordingActivities
+from activities.services import Services, open_services
+from activities.temporal.client import connect
+from models.errors import PlatformError
+from models.settings import Settings, load_settings
+from models.task_queues import TaskQueue
+from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
+
+OUR_PACKAGES = ("models", "activities", "workflows.bpmn", "workflows.feel", "workflows.nodes")
+"""Pure or never called from workflow code: reloading them for each run would cost 280 ms and 15 MB."""
+
+LIBRARIES = (
+    "sqlmodel",
+    "sqlalchemy",
+    "psycopg",
+    "psycopg_pool",
+    "cryptography",
+    "boto3",
+    "botocore",
+    "docker",
+    "structlog",
+    "rfc8785",
+    "jsonschema",
+    "httpx",
+    "tree_sitter",
+    "tree_sitter_javascript",
+    "tree_sitter_typescript",
+    "yara",
+    "aiosmtplib",
+    "orjson",
+    "pydantic_settings",
+)
+"""What our packages import. Workflow code uses none of it, but imports modules that do."""
+
+GRACEFUL_SHUTDOWN = timedelta(seconds=10)
+"""How long activities may finish after SIGTERM before they are cancelled and retried elsewhere."""
+
+
+@dataclass
+class QueueWork:
+    """What the worker of one task queue runs."""
+
+    workflows: list[type] = field(default_factory=list[type])
+    activities: list[Callable[..., Any]] = field(default_factory=list[Callable[..., Any]])
+    concurrent_activities: int = 100
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """Return the workflow sandbox: our packages passed through, any other import refused at start."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(
+        *OUR_PACKAGES, *LIBRARIES
+    ).with_import_notification_policy(
+        workflow.SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
+    )
+    return SandboxedWorkflowRunner(restrictions=restrictions)
+
+
+def create_worker(client: Client, queue: TaskQueue, work: QueueWork) -> Worker:
+    """Make the worker of one task queue, set up the one way all of ours are.
+
+    A ``PlatformError`` fails a workflow; any other exception is a bug, which suspends the workflow until
+    fixed code is deployed.
+    """
+    return Worker(
+        client,
+        task_queue=queue.value,
+        workflows=work.workflows,
+        activities=work.activities,
+        workflow_runner=workflow_runner(),
+        workflow_failure_exception_types=[PlatformError],
+        max_concurrent_activities=work.concurrent_activities,
+        max_heartbeat_throttle_interval=SANDBOX_HEARTBEAT_THROTTLE,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def work_of(services: Services) -> dict[TaskQueue, QueueWork]:
+    """Say which workflows and activities each task queue has."""
+    recording = RecordingActivities(services.database)
+    return {
+        TaskQueue.CORE: QueueWork(workflows=[], activities=[recording.record_run]),
+    }
+
+
+@asynccontextmanager
+async def running_workers(
+    services: Services, client: Client, queues: Sequence[TaskQueue]
+) -> AsyncGenerator[list[Worker]]:
+    """Run the workers of ``queues`` for as long as the block lasts, then shut them down gracefully."""
+    work = work_of(services)
+    async with AsyncExitStack() as stack:
+        workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        yield workers
+
+
+async def serve(settings: Settings) -> None:
+    """Serve the settings' task queues until the process is asked to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    queues = [TaskQueue(name.strip()) for name in settings.task_queues.split(",")]
+    async with open_services(settings, name="switchyard-worker") as services:
+        client = await connect(settings, services.objects)
+        async with running_workers(services, client, queues):
+            await stop.wait()
+
+
+def main() -> None:
+    """Run the worker process."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(load_settings()))
+
+
+if __name__ == "__main__":
+    main()
