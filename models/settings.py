@@ -53,7 +53,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 class Settings(BaseSettings):
     """What a process of Switchyard must know about its surroundings."""
 
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
 
     # -- Where things are -----------------------------------------------------------------------------
     data_dir: Path = Field(

@@ -1,0 +1,24 @@
+"""The parts of the stack, in one list."""
+
+from collections.abc import Sequence
+
+from cli.stack.errors import StackError
+from cli.stack.object_store import OBJECT_STORE
+from cli.stack.part import Part
+from cli.stack.postgres import POSTGRES
+from cli.stack.temporal import TEMPORAL
+
+ALL_PARTS: tuple[Part, ...] = (POSTGRES, TEMPORAL, OBJECT_STORE)
+
+
+def parts_named(names: Sequence[str] | None) -> list[Part]:
+    """The named parts; all for None.
+
+    Raises:
+        StackError: If there is no part of that name.
+    """
+    by_name = {part.name: part for part in ALL_PARTS}
+    unknown = [name for name in names or () if name not in by_name]
+    if unknown:
+        raise StackError(f"There is no part {unknown[0]!r}; choose among {', '.join(by_name)}.")
+    return list(ALL_PARTS) if names is None else [by_name[name] for name in names]
