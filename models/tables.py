@@ -2,7 +2,9 @@
 
 import models.event
 import models.identity
+import models.marketplace
+import models.publishing
 import models.run
 from models.table import metadata as metadata
 
-_ = (models.event, models.identity, models.run)
+_ = (models.event, models.identity, models.marketplace, models.publishing, models.run)
