@@ -2,9 +2,27 @@
 
 import models.event
 import models.identity
+import models.ledger
+import models.mandate
 import models.marketplace
+import models.payment
+import models.policy
 import models.publishing
+import models.receipt
 import models.run
+import models.wallet
 from models.table import metadata as metadata
 
-_ = (models.event, models.identity, models.marketplace, models.publishing, models.run)
+_ = (
+    models.event,
+    models.identity,
+    models.ledger,
+    models.mandate,
+    models.marketplace,
+    models.payment,
+    models.policy,
+    models.publishing,
+    models.receipt,
+    models.run,
+    models.wallet,
+)
