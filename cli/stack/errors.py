@@ -65,9 +65,10 @@ class PartFailedError(StackError):
 
     code = "PART_FAILED"
 
-    def __init__(self, part: str, reason: str, log_file: Path) -> None:
+    def __init__(self, part: str, reason: str, log_file: Path, last_line: str = "") -> None:
+        last = f" Its last words: {last_line}" if last_line else ""
         super().__init__(
-            f"{part} {reason}. Its log is {log_file} (`switchyard logs {part}`).",
+            f"{part} {reason}. Its log is {log_file}.{last}",
             details={"part": part, "reason": reason, "log_file": str(log_file)},
         )
 

@@ -55,6 +55,14 @@ class Command:
     death_signal: signal.Signals = signal.SIGTERM
 
 
+def _provide_nothing() -> None:
+    pass
+
+
+def _release_nothing(context: Context) -> None:
+    del context
+
+
 async def _nothing(context: Context) -> None:
     del context
 
@@ -62,6 +70,10 @@ async def _nothing(context: Context) -> None:
 async def _always_healthy(context: Context, pid: int) -> bool:
     del context, pid
     return True
+
+
+def _no_process(context: Context) -> None:
+    del context
 
 
 def _no_contribution(context: Context) -> dict[str, str]:
@@ -78,17 +90,21 @@ class Part:
         title: What it is, for people.
         depends_on: Parts that must be healthy before this one starts.
         ports: Default port per port name.
+        port_settings: Field of `Settings` that overrides a default port, per port name.
         settings_given: Fields of `Settings`; where the first one is set explicitly, the part runs elsewhere
             and nothing is started for it.
+        provision: Obtains what the machine lacks, before anything is planned; blocking.
         contributes: Environment variables that tell Switchyard's processes how to reach this part.
         prepare: Runs before every start of the stack; must be repeatable.
         command: Makes the process, or answers None where a server that somebody else started is to be used;
-            not set for a step that is done after ``prepare``.
+            blocking.
+        job: Whether the process does one thing and ends, successfully with status 0.
         healthy: Whether the process with this id does its work.
         complete: Runs once after the part became healthy (roles, buckets); must be repeatable.
         start_deadline_seconds: Time to become healthy.
         stop_signal: Asks the process to end.
         stop_deadline_seconds: After this it is killed.
+        release: Runs when the stack has stopped the part; blocking. For servers shared with other stacks.
         address: What to show people, made from the context.
     """
 
@@ -96,15 +112,19 @@ class Part:
     title: str
     depends_on: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    port_settings: Mapping[str, str] = field(default_factory=dict[str, str])
     settings_given: tuple[str, ...] = ()
+    provision: Callable[[], None] = _provide_nothing
     contributes: Callable[[Context], dict[str, str]] = _no_contribution
     prepare: Callable[[Context], Awaitable[None]] = _nothing
-    command: Callable[[Context], Command | None] | None = None
+    command: Callable[[Context], Command | None] = _no_process
+    job: bool = False
     healthy: Callable[[Context, int], Awaitable[bool]] = _always_healthy
     complete: Callable[[Context], Awaitable[None]] = _nothing
     start_deadline_seconds: float = 30
     stop_signal: signal.Signals = signal.SIGTERM
     stop_deadline_seconds: float = 10
+    release: Callable[[Context], None] = _release_nothing
     address: Callable[[Context], str] = lambda _: ""
 
     def runs_elsewhere(self, settings: Settings) -> bool:

