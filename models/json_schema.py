@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import date, datetime
 from itertools import islice
-from typing import Any, Protocol, TypedDict, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import re2  # pyright: ignore[reportMissingTypeStubs]
 from jsonschema import Draft202012Validator, FormatChecker, TypeChecker
 from jsonschema.exceptions import UnknownType, ValidationError
 from jsonschema.validators import extend
+from pydantic import BaseModel, ConfigDict
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -36,7 +37,7 @@ MAX_STEPS = 250_000
 MAX_SECONDS = 2.0
 """For steps that are dear because references nest deeply; looked at every 256 steps."""
 
-MAX_PROBLEMS = 50
+MAX_VIOLATIONS = 50
 MAX_PATTERN_MEMORY = 1 << 20
 MAX_NAME_CHARACTERS = 200
 
@@ -47,8 +48,10 @@ UNBOUNDED_KEYWORDS = {
 }
 
 
-class Problem(TypedDict):
+class Violation(BaseModel):
     """One broken rule: where, which keyword, what it asks for, what to do."""
+
+    model_config = ConfigDict(frozen=True)
 
     field: str
     rule: str
@@ -237,7 +240,7 @@ _NO_DOCUMENTS: Any = Registry()
 """Holds nothing and fetches nothing: a reference to another document cannot be resolved."""
 
 
-def validate(instance: object, schema: Mapping[str, Any]) -> list[Problem]:
+def violations(instance: object, schema: Mapping[str, Any]) -> list[Violation]:
     """Check a JSON value against a schema.
 
     Args:
@@ -246,7 +249,7 @@ def validate(instance: object, schema: Mapping[str, Any]) -> list[Problem]:
             ipv6 and uri.
 
     Returns:
-        Every broken rule, at most ``MAX_PROBLEMS``; empty when the value fits. ``field`` is a path such
+        Every broken rule, at most ``MAX_VIOLATIONS``; empty when the value fits. ``field`` is a path such
         as ``items[2].price``, or ``(root)`` for the whole value.
 
     Raises:
@@ -256,12 +259,12 @@ def validate(instance: object, schema: Mapping[str, Any]) -> list[Problem]:
     token = _budget.set(_Budget())
     try:
         validator = _Validator(schema, format_checker=_FORMATS, registry=_NO_DOCUMENTS)
-        problems: dict[tuple[str, str], Problem] = {}
+        broken: dict[tuple[str, str], Violation] = {}
         found: Iterator[ValidationError] = validator.iter_errors(instance)
-        for error in islice(found, MAX_PROBLEMS):
-            for problem in _problems(error):
-                problems.setdefault((problem["field"], problem["rule"]), problem)
-        return list(problems.values())[:MAX_PROBLEMS]
+        for error in islice(found, MAX_VIOLATIONS):
+            for violation in _violations(error):
+                broken.setdefault((violation.field, violation.rule), violation)
+        return list(broken.values())[:MAX_VIOLATIONS]
     except RecursionError:
         raise SchemaTooComplexError("the schema refers to itself without end") from None
     except Unresolvable:
@@ -274,21 +277,21 @@ def validate(instance: object, schema: Mapping[str, Any]) -> list[Problem]:
         _budget.reset(token)
 
 
-def check(schema: Mapping[str, Any], field: str) -> list[Problem]:
-    """Find in a valid JSON Schema what `validate` could not run; for registration.
+def check(schema: Mapping[str, Any], field: str) -> list[Violation]:
+    """Find in a valid JSON Schema what `violations` could not run; for registration.
 
     Args:
         schema: A schema that its meta-schema accepts.
-        field: Name that the problems' fields start with, such as ``manifest.input_schema``.
+        field: Name that the fields start with, such as ``manifest.input_schema``.
     """
-    return list(islice(_unusable(schema, schema, field), MAX_PROBLEMS))
+    return list(islice(_unusable(schema, schema, field), MAX_VIOLATIONS))
 
 
 _LITERAL = frozenset({"const", "enum", "default", "examples"})
 _NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas", "patternProperties"})
 
 
-def _unusable(schema: object, root: Mapping[str, Any], field: str) -> Iterator[Problem]:
+def _unusable(schema: object, root: Mapping[str, Any], field: str) -> Iterator[Violation]:
     if isinstance(schema, list):
         for place, item in enumerate(cast("list[Any]", schema)):
             yield from _unusable(item, root, f"{field}[{place}]")
@@ -300,9 +303,9 @@ def _unusable(schema: object, root: Mapping[str, Any], field: str) -> Iterator[P
         if keyword in _LITERAL:
             continue
         if keyword in UNBOUNDED_KEYWORDS:
-            yield _problem(where, keyword, "is not supported", UNBOUNDED_KEYWORDS[keyword])
+            yield _violation(where, keyword, "is not supported", UNBOUNDED_KEYWORDS[keyword])
         elif keyword == "$ref" and not _resolves(root, value):
-            yield _problem(where, keyword, "refers to nothing in this schema", "Refer to '#/$defs/…'.")
+            yield _violation(where, keyword, "refers to nothing in this schema", "Refer to '#/$defs/…'.")
         patterns: Sequence[str] = ()
         if keyword == "pattern" and isinstance(value, str):
             patterns = (value,)
@@ -310,7 +313,7 @@ def _unusable(schema: object, root: Mapping[str, Any], field: str) -> Iterator[P
             patterns = tuple(cast("dict[str, Any]", value))
         for pattern in patterns:
             if not _compiles(pattern):
-                yield _problem(
+                yield _violation(
                     where,
                     keyword,
                     "must be a regular expression that RE2 can run (linear time)",
@@ -339,13 +342,10 @@ def _compiles(pattern: str) -> bool:
     return True
 
 
-def _problem(field: str, rule: str, message: str, remedy: str) -> Problem:
-    return {
-        "field": field[: 2 * MAX_NAME_CHARACTERS],
-        "rule": rule,
-        "message": message[:500],
-        "remedy": remedy[:500],
-    }
+def _violation(field: str, rule: str, message: str, remedy: str) -> Violation:
+    return Violation(
+        field=field[: 2 * MAX_NAME_CHARACTERS], rule=rule, message=message[:500], remedy=remedy[:500]
+    )
 
 
 def _path(parts: Sequence[str | int]) -> str:
@@ -395,17 +395,17 @@ _WORDS: dict[str, tuple[str, str]] = {
 }
 
 
-def _problems(error: ValidationError) -> Iterator[Problem]:
+def _violations(error: ValidationError) -> Iterator[Violation]:
     keyword = str(error.validator) if isinstance(error.validator, str) else "false"
     message, remedy = _WORDS.get(keyword, ("is not allowed by the schema", "Send another value."))
-    yield _problem(
+    yield _violation(
         _path(list(error.absolute_path)), keyword, message.format(_shown(error.validator_value)), remedy
     )
     if keyword in ("anyOf", "oneOf") and error.context:
         yield from _closest_alternative(error.context)
 
 
-def _closest_alternative(context: Sequence[ValidationError]) -> Iterator[Problem]:
+def _closest_alternative(context: Sequence[ValidationError]) -> Iterator[Violation]:
     """Name the failing fields of the alternative that the value comes closest to: fewest, deepest."""
     alternatives: dict[int, list[ValidationError]] = {}
     for error in context:
@@ -414,4 +414,4 @@ def _closest_alternative(context: Sequence[ValidationError]) -> Iterator[Problem
     best = min(alternatives.values(), key=lambda found: (-max(len(e.path) for e in found), len(found)))
     for error in best:
         if error.path:
-            yield from _problems(error)
+            yield from _violations(error)

@@ -103,11 +103,11 @@ def upgrade() -> None:
         "agent_statistics",
         sa.Column("agent_id", sa.String, sa.ForeignKey("agents.id"), primary_key=True),
         sa.Column("tenant_id", sa.String, nullable=False),
-        sa.Column("executions_succeeded", sa.BigInteger, nullable=False),
-        sa.Column("executions_failed", sa.BigInteger, nullable=False),
-        sa.Column("total_duration_ms", sa.BigInteger, nullable=False),
-        sa.Column("rating_count", sa.BigInteger, nullable=False),
-        sa.Column("rating_sum", sa.BigInteger, nullable=False),
+        sa.Column("executions_succeeded", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("executions_failed", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("total_duration_ms", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("rating_count", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("rating_sum", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("updated_at", TIME, nullable=False, server_default=sa.func.now()),
     )
     # A quarantined agent stays visible, so that those who deployed it are told why it does not run.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.json_schema import MAX_PROBLEMS, MAX_SECONDS, SchemaTooComplexError, check, validate
+from models.json_schema import MAX_SECONDS, MAX_VIOLATIONS, SchemaTooComplexError, check, violations
 
 ORDER: dict[str, Any] = {
     "type": "object",
@@ -29,29 +29,29 @@ JSON = st.recursive(
 
 
 def test_a_fitting_value_has_no_problems():
-    assert validate({"url": "https://a", "count": 1}, ORDER) == []
+    assert violations({"url": "https://a", "count": 1}, ORDER) == []
 
 
 def test_every_failing_field_is_named_with_rule_and_remedy():
-    problems = validate({"url": "ftp://a", "tags": [{}, {"k": "z"}], "more": 1}, ORDER)
-    assert {(each["field"], each["rule"]) for each in problems} == {
+    problems = violations({"url": "ftp://a", "tags": [{}, {"k": "z"}], "more": 1}, ORDER)
+    assert {(each.field, each.rule) for each in problems} == {
         ("count", "required"),
         ("url", "pattern"),
         ("tags[1].k", "enum"),
         ("more", "additionalProperties"),
     }
-    assert all(each["message"] and each["remedy"] for each in problems)
+    assert all(each.message and each.remedy for each in problems)
 
 
 def test_a_problem_never_repeats_the_value():
-    problems = validate({"url": "ftp://s3cr3t", "count": "s3cr3t"}, ORDER)
+    problems = violations({"url": "ftp://s3cr3t", "count": "s3cr3t"}, ORDER)
     assert problems
     assert "s3cr3t" not in str(problems)
 
 
 def test_the_closest_alternative_says_what_it_lacks():
     schema = {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"k": {"type": "integer"}}}]}
-    fields = {each["field"] for each in validate({"k": "x"}, schema)}
+    fields = {each.field for each in violations({"k": "x"}, schema)}
     assert fields == {"(root)", "k"}
 
 
@@ -70,7 +70,7 @@ def test_the_closest_alternative_says_what_it_lacks():
 )
 def test_what_cannot_be_checked_is_refused_and_not_passed(schema: dict[str, Any], value: Any):
     with pytest.raises(SchemaTooComplexError):
-        validate(value, schema)
+        violations(value, schema)
 
 
 def test_references_that_double_at_each_level_end_within_the_time_limit():
@@ -80,29 +80,29 @@ def test_references_that_double_at_each_level_end_within_the_time_limit():
     definitions["a60"] = {}
     started = time.monotonic()
     with pytest.raises(SchemaTooComplexError):
-        validate(1, {"$ref": "#/$defs/a0", "$defs": definitions})
+        violations(1, {"$ref": "#/$defs/a0", "$defs": definitions})
     assert time.monotonic() - started < 3 * MAX_SECONDS
 
 
 def test_a_pattern_that_backtracks_elsewhere_takes_linear_time():
     started = time.monotonic()
-    assert validate("a" * 1_000_000 + "b", {"pattern": "(a+)+$"})
+    assert violations("a" * 1_000_000 + "b", {"pattern": "(a+)+$"})
     assert time.monotonic() - started < 2
 
 
 def test_unique_items_of_a_long_array_take_linear_time():
     started = time.monotonic()
-    assert validate([{"a": number} for number in range(20_000)], {"uniqueItems": True}) == []
+    assert violations([{"a": number} for number in range(20_000)], {"uniqueItems": True}) == []
     assert time.monotonic() - started < 3
 
 
 def test_one_and_one_point_zero_are_the_same_item():
-    assert validate([1, 1.0], {"uniqueItems": True})
-    assert validate([1, True], {"uniqueItems": True}) == []
+    assert violations([1, 1.0], {"uniqueItems": True})
+    assert violations([1, True], {"uniqueItems": True}) == []
 
 
 def test_problems_are_capped():
-    assert len(validate(["x"] * 1000, {"items": {"type": "integer"}})) <= MAX_PROBLEMS
+    assert len(violations(["x"] * 1000, {"items": {"type": "integer"}})) <= MAX_VIOLATIONS
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_problems_are_capped():
     ],
 )
 def test_formats_are_asserted(name: str, good: str, bad: str):
-    assert validate(good, {"format": name}) == []
-    assert validate(bad, {"format": name})
+    assert violations(good, {"format": name}) == []
+    assert violations(bad, {"format": name})
 
 
 def test_registration_finds_what_a_check_could_not_run():
@@ -132,7 +132,7 @@ def test_registration_finds_what_a_check_could_not_run():
             "fine": {"$ref": "#/properties/pattern", "enum": [{"pattern": "("}]},
         },
     }
-    assert {problem["field"] for problem in check(schema, "input_schema")} == {
+    assert {problem.field for problem in check(schema, "input_schema")} == {
         "input_schema.properties.pattern.pattern",
         "input_schema.properties.lost.$ref",
         "input_schema.properties.closed.unevaluatedProperties",
@@ -141,8 +141,8 @@ def test_registration_finds_what_a_check_could_not_run():
 
 @given(value=JSON)
 def test_any_value_is_judged_without_an_error_of_ours(value: Any):
-    for problem in validate(value, ORDER):
-        assert problem["field"]
+    for problem in violations(value, ORDER):
+        assert problem.field
 
 
 @given(
@@ -150,4 +150,4 @@ def test_any_value_is_judged_without_an_error_of_ours(value: Any):
 )
 def test_any_schema_gives_problems_or_a_refusal(value: Any, schema: dict[str, Any]):
     with contextlib.suppress(SchemaTooComplexError):
-        validate(value, schema)
+        violations(value, schema)
