@@ -1,0 +1,85 @@
+"""The application: middleware, error handlers and routers, put together in one place."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+import api.codec
+import api.health
+import api.identity
+import api.issuer
+from activities.telemetry.logs import configure_logging
+from api.body import BodyMiddleware
+from api.correlation import CorrelationMiddleware
+from api.errors import UnforeseenErrorMiddleware, add_error_handlers
+from api.openapi import describe, operation_id
+from api.state import Services, open_services
+from models.settings import Settings, load_settings
+
+ROUTERS: tuple[APIRouter, ...] = (
+    api.health.router,
+    api.issuer.router,
+    api.identity.router,
+    api.codec.router,
+)
+"""Every router that is served; a domain's router is added here."""
+
+
+def create_app(settings: Settings | None = None, services: Services | None = None) -> FastAPI:
+    """Build the API.
+
+    Args:
+        settings: Where neither settings nor services are given, this is the process of an ASGI server
+            (``uvicorn --factory api.app:create_app``): settings come from the environment, logs are set up.
+        services: Ready-made services, which the caller closes; made from the settings where not given.
+    """
+    if settings is None and services is None:
+        settings = load_settings()
+        configure_logging(settings.log_level, settings.log_format, service="api")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            ready = services
+            if ready is None:
+                assert settings is not None
+                ready = await stack.enter_async_context(open_services(settings))
+            app.state.services = ready
+            yield
+
+    app = FastAPI(
+        title="Switchyard",
+        version=_version(),
+        description="A durable operations platform for AI agents and business processes. "
+        "Conventions: docs/api.md.",
+        lifespan=lifespan,
+        generate_unique_id_function=operation_id,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+
+    def openapi() -> dict[str, Any]:
+        return describe(app)
+
+    app.openapi = openapi
+    for router in ROUTERS:
+        app.include_router(router)
+    add_error_handlers(app)
+    # The last one added is the outermost: correlation first, so that every answer carries its id.
+    app.add_middleware(api.codec.CodecCorsMiddleware)
+    app.add_middleware(BodyMiddleware)
+    app.add_middleware(UnforeseenErrorMiddleware)
+    app.add_middleware(CorrelationMiddleware)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("switchyard")
+    except PackageNotFoundError:
+        return "0"
