@@ -1,0 +1,1 @@
+"""What runs inside the container, around the agent: shipped into the image, never imported by the worker."""
