@@ -9,10 +9,12 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from cli.stack.layout import DataDirectory
 from cli.stack.parts import parts_named
+from cli.stack.state import StackState
 from cli.stack.supervisor import StackOptions, Supervisor
 from models.errors import PlatformError
 
@@ -21,7 +23,7 @@ def _options(arguments: argparse.Namespace) -> StackOptions:
     names: str | None = arguments.parts
     pairs: list[str] = arguments.temporal_option
     return StackOptions(
-        directory=DataDirectory.at(Path(arguments.data_dir)),
+        directory=DataDirectory.create(Path(arguments.data_dir)),
         parts=parts_named(names.split(",") if names is not None else None),
         ports=arguments.ports,
         durable=not arguments.not_durable,
@@ -29,9 +31,14 @@ def _options(arguments: argparse.Namespace) -> StackOptions:
     )
 
 
-async def supervise(options: StackOptions, *, until_end_of_input: bool) -> None:
+async def supervise(
+    options: StackOptions,
+    *,
+    until_end_of_input: bool,
+    on_change: Callable[[StackState], None] | None = None,
+) -> None:
     """Run a stack until a signal, or the end of standard input, asks it to stop."""
-    supervisor = Supervisor(options)
+    supervisor = Supervisor(options, on_change)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.request_stop)

@@ -43,7 +43,9 @@ class EmbeddedStack:
         temporal_options: Mapping[str, str] | None = None,
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="switchyard-") if data_dir is None else None
-        self.directory = DataDirectory.at(data_dir or Path(self._temporary.name if self._temporary else "."))
+        self.directory = DataDirectory.create(
+            data_dir or Path(self._temporary.name if self._temporary else ".")
+        )
         self._arguments = ["--ports", ports]
         if parts is not None:
             self._arguments += ["--parts", ",".join(parts)]

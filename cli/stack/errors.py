@@ -3,9 +3,10 @@
 The tree::
 
     PlatformError
+    ├── UnavailableError
+    │   └── NotRunningError          no supervisor holds the data directory
     └── StackError
         ├── AlreadyRunningError      a supervisor holds the data directory
-        ├── NotRunningError          no supervisor holds it
         ├── PortTakenError           somebody else listens there
         ├── PartFailedError          a part does not start, or keeps dying
         └── MissingRequirementError  the machine lacks something we may not or cannot install
@@ -13,7 +14,7 @@ The tree::
 
 from pathlib import Path
 
-from models.errors import PlatformError
+from models.errors import PlatformError, UnavailableError
 
 
 class StackError(PlatformError):
@@ -36,7 +37,7 @@ class AlreadyRunningError(StackError):
         )
 
 
-class NotRunningError(StackError):
+class NotRunningError(UnavailableError):
     """No supervisor holds the data directory."""
 
     code = "STACK_NOT_RUNNING"

@@ -16,8 +16,13 @@ class DataDirectory:
 
     @classmethod
     def at(cls, path: Path) -> "DataDirectory":
-        """Create the directories below ``path`` where missing; secrets are for the owner only."""
-        directory = cls(path.expanduser().resolve())
+        """The directory at ``path``, which need not exist."""
+        return cls(path.expanduser().resolve())
+
+    @classmethod
+    def create(cls, path: Path) -> "DataDirectory":
+        """The directory at ``path``, made where missing; secrets are for the owner only."""
+        directory = cls.at(path)
         for child in (directory.root, directory.logs):
             child.mkdir(parents=True, exist_ok=True)
         directory.secrets.mkdir(mode=0o700, exist_ok=True)

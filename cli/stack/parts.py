@@ -33,3 +33,15 @@ def parts_named(names: Sequence[str] | None) -> list[Part]:
     if unknown:
         raise StackError(f"There is no part {unknown[0]!r}; choose among {', '.join(by_name)}.")
     return list(ALL_PARTS) if names is None else [by_name[name] for name in names]
+
+
+def parts_without(names: Sequence[str]) -> list[str]:
+    """Names of all parts but the given ones; without Docker there is no image to build either.
+
+    Raises:
+        StackError: If there is no part of that name.
+    """
+    left_out = {part.name for part in parts_named(names)}
+    if DOCKER.name in left_out:
+        left_out.add(AGENT_IMAGE.name)
+    return [part.name for part in ALL_PARTS if part.name not in left_out]

@@ -109,6 +109,8 @@ class SupervisorLock:
 
 def is_running(directory: DataDirectory) -> bool:
     """Whether a supervisor holds the data directory."""
+    if not directory.lock_file.exists():
+        return False
     lock = SupervisorLock(directory)
     if lock.acquire():
         lock.release()
