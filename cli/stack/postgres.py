@@ -23,9 +23,9 @@ from cli.stack.part import Command, Context, Part
 
 DATABASE = "switchyard"
 ROLES = {
-    "database_owner_url": "switchyard_owner",
     "database_url": "switchyard_app",
     "database_platform_url": "switchyard_platform",
+    "database_owner_url": "switchyard_owner",
 }
 _SYSTEM_USER = "switchyard-postgres"
 _ADMIN = "postgres"

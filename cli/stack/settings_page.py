@@ -1,4 +1,4 @@
-"""Writes `docs/settings.md` from the settings and the stack's parts: ``python -m cli.stack.settings_page``."""
+"""Writes `docs/settings.md` from settings and parts: ``python -m cli.stack.settings_page``."""
 
 from pathlib import Path
 
