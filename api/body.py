@@ -21,6 +21,9 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 """10 MB of agent code are 13.4 MB of base64."""
 
 MAX_NESTING = 64
+MAX_VALUES = 100_000
+"""So that no body occupies the event loop for longer than some tens of milliseconds."""
+
 MAX_INTEGER = 2**63 - 1
 
 BODY_DIGEST = "switchyard.body_digest"
@@ -39,7 +42,7 @@ def check_json(body: bytes) -> None:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise UnreadableRequestError("body", "the body is not UTF-8", _JSON_REMEDY) from None
-    _check_nesting(body)
+    _check_structure(body)
     try:
         document = json.loads(
             text, parse_constant=_refuse_constant, parse_int=_integer, object_pairs_hook=_object
@@ -51,11 +54,16 @@ def check_json(body: bytes) -> None:
     _check_text(document)
 
 
-def _check_nesting(body: bytes) -> None:
-    """Bound the depth before any recursive parser sees the body; brackets inside strings do not count."""
-    if body.count(b"[") + body.count(b"{") <= MAX_NESTING:
+def _check_structure(body: bytes) -> None:
+    """Bound depth and number of values before any parser sees the body; strings count as one value each."""
+    if len(body) <= MAX_NESTING:
         return
-    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
+    if body.count(b'"') > 4 * MAX_VALUES:
+        raise _too_many_values()
+    structure = _STRING.sub(b"", body).translate(None, _NOT_STRUCTURE)
+    if structure.count(b",") + structure.count(b"[") + structure.count(b"{") > MAX_VALUES:
+        raise _too_many_values()
+    brackets = structure.translate(None, b",")
     for _ in range(MAX_NESTING):
         # Each round takes away the innermost level of every branch.
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
@@ -66,9 +74,13 @@ def _check_nesting(body: bytes) -> None:
     )
 
 
+def _too_many_values() -> UnreadableRequestError:
+    return UnreadableRequestError("body", f"more than {MAX_VALUES} values", "Send less at a time.")
+
+
 # Possessive, and a string without an end matches to the end of the body: linear whatever comes.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 
 
 def _refuse_constant(name: str) -> NoReturn:
