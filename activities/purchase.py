@@ -1,0 +1,288 @@
+"""Buying a run: intent, policy, hold, and giving the hold back (frameos-agent-runtime-flows, step 3).
+
+``reserve`` runs in the caller's platform transaction, together with the execution's row, so that there is
+never an execution without its hold nor a hold without its execution.
+"""
+
+from datetime import datetime
+
+from activities.rails.registry import Rails, route
+from activities.rails.wallet import hold as hold_in_wallet
+from activities.records.database import Connection, Database
+from activities.records.payment import (
+    close_intent,
+    database_now,
+    end_mandate,
+    find_live_intent,
+    insert_hold,
+    insert_intent,
+    lock_hold,
+    lock_mandates,
+    move_hold,
+    settlement_of_intent,
+)
+from activities.records.policies import count_spending, current_policy
+from activities.records.runs import append_events, lock_run
+from models.errors import PlatformError
+from models.event import EventType, NewEvent
+from models.identifiers import new_identifier
+from models.mandate import MandateStatus
+from models.payment import (
+    HoldStatus,
+    IntentStatus,
+    PaymentHold,
+    PurchaseIntent,
+    ReleaseOutcome,
+    ReleaseRefusedError,
+    ReleaseRequest,
+    ReleaseUnknownError,
+    Reservation,
+    ReservationMismatchError,
+    ReserveRequest,
+    SettlementStatus,
+)
+from models.policy import CostCapExceededError, PaymentPolicy, PolicyRules
+from models.rail import RailName, RailRequest, Settled
+
+
+async def reserve(connection: Connection, request: ReserveRequest) -> Reservation:
+    """Judge a purchase and hold its price, in the caller's platform transaction; safe to repeat.
+
+    The run's row must exist in the transaction. After any of the errors the transaction must roll back;
+    the refusal is then kept with ``record_denied_intent`` in another one. An amount of zero passes the
+    policy but holds nothing.
+
+    Raises:
+        RunNotFoundError: The execution has no run.
+        CostCapExceededError: The price is above the caller's own cap.
+        VendorRefusedError, CurrencyRefusedError, CapExceededError, DailyLimitExceededError: The tenant's
+            policy forbids it.
+        AccountFloorError: The wallet does not cover it (``INSUFFICIENT_FUNDS``).
+        ReservationMismatchError: The execution holds money for another purchase.
+    """
+    await lock_run(connection, request.execution_id)
+    existing = await find_live_intent(connection, request.execution_id)
+    if existing is not None:
+        return await _reserved_before(connection, existing, request)
+    if request.cost_cap is not None and request.amount > request.cost_cap:
+        raise CostCapExceededError(request.amount, request.cost_cap, request.currency)
+    policy = await current_policy(connection, request.tenant_id)
+    limits = PolicyRules.model_validate(policy.rules).check(request.vendor, request.amount, request.currency)
+    now = await database_now(connection)
+    if request.amount:
+        await count_spending(
+            connection,
+            tenant_id=request.tenant_id,
+            user_id=request.user_id,
+            day=now.date(),
+            currency=request.currency,
+            amount=request.amount,
+            limit=limits.daily_limit_per_user,
+        )
+    intent = _intent(request, IntentStatus.APPROVED, policy, now)
+    await insert_intent(connection, intent)
+    hold_id = await _hold(connection, intent) if request.amount else None
+    price = {"amount": intent.amount, "currency": intent.currency, "rail": intent.rail}
+    events = [
+        NewEvent(
+            type=EventType.PAYMENT_INTENT_APPROVED,
+            key="payment.intent_approved",
+            data={"intent_id": intent.id, "policy_id": policy.id, "vendor": intent.vendor} | price,
+        )
+    ]
+    if hold_id is not None:
+        events.append(
+            NewEvent(type=EventType.PAYMENT_HELD, key="payment.held", data={"hold_id": hold_id} | price)
+        )
+    await append_events(connection, request.execution_id, events)
+    return _reservation(intent, hold_id)
+
+
+async def record_denied_intent(connection: Connection, request: ReserveRequest, error: PlatformError) -> None:
+    """Keep a refused purchase, in a platform transaction of its own; safe to repeat.
+
+    The run's log gets the event where the run exists (it does not when it was rolled back with the rest).
+    """
+    policy = await current_policy(connection, request.tenant_id)
+    now = await database_now(connection)
+    intent = _intent(request, IntentStatus.DENIED, policy, now)
+    intent.denial_code, intent.denial_message = error.code, error.message
+    await insert_intent(connection, intent)
+    exists = await connection.execute("SELECT FROM runs WHERE id = %s", [request.execution_id])
+    if await exists.fetchone() is not None:
+        denied = NewEvent(
+            type=EventType.PAYMENT_INTENT_DENIED,
+            key=f"payment.intent_denied:{error.code}",
+            data={"code": error.code, "message": error.message},
+        )
+        await append_events(connection, request.execution_id, [denied])
+
+
+async def release(database: Database, rails: Rails, request: ReleaseRequest) -> ReleaseOutcome:
+    """Give back what an execution holds and revoke its mandate; safe to repeat at any point.
+
+    Two transactions with the rail's void between them, under a key derived from the hold. Do it before the
+    run's status becomes terminal: its event stream ends with the terminal event.
+
+    Raises:
+        ReleaseRefusedError: The settlement is under way or done.
+        ReleaseUnknownError: The rail did not confirm the void; retryable.
+    """
+    async with database.platform() as connection:
+        hold, outcome = await _begin_release(connection, request)
+    if hold is None:
+        return outcome
+    rail = rails[hold.rail]
+    try:
+        answer = await rail.void(key=f"void-{hold.id}", reference=hold.id)
+    except Exception as error:
+        raise ReleaseUnknownError(request.execution_id, type(error).__name__) from error
+    if not isinstance(answer, Settled):
+        reason = answer.code if answer.answer == "declined" else answer.reason
+        raise ReleaseUnknownError(request.execution_id, reason)
+    async with database.platform() as connection:
+        await _end_release(connection, request)
+    return outcome
+
+
+async def _begin_release(
+    connection: Connection, request: ReleaseRequest
+) -> tuple[PaymentHold | None, ReleaseOutcome]:
+    await lock_run(connection, request.execution_id)
+    nothing = ReleaseOutcome(execution_id=request.execution_id, released=False, amount=0, currency=None)
+    intent = await find_live_intent(connection, request.execution_id)
+    if intent is None:
+        return None, nothing
+    mandates = await lock_mandates(connection, intent.id)
+    settlement = await settlement_of_intent(connection, intent.id)
+    if settlement is not None and settlement.status is not SettlementStatus.DECLINED:
+        raise ReleaseRefusedError(request.execution_id, settlement.status)
+    for mandate in mandates:
+        if mandate.status is MandateStatus.ACTIVE:
+            await end_mandate(connection, mandate.id, MandateStatus.REVOKED)
+    hold = await lock_hold(connection, intent.id)
+    if hold is None:
+        await close_intent(connection, intent.id)
+        return None, nothing.model_copy(update={"currency": intent.currency})
+    outcome = ReleaseOutcome(
+        execution_id=request.execution_id, released=True, amount=hold.amount, currency=hold.currency
+    )
+    if hold.status is HoldStatus.RELEASED:
+        return None, outcome
+    if hold.status is HoldStatus.HELD:
+        await move_hold(connection, hold.id, HoldStatus.RELEASING, reason=request.reason)
+    return hold, outcome
+
+
+async def _end_release(connection: Connection, request: ReleaseRequest) -> None:
+    await lock_run(connection, request.execution_id)
+    intent = await find_live_intent(connection, request.execution_id)
+    assert intent is not None, "intents are never deleted"
+    hold = await lock_hold(connection, intent.id)
+    if hold is None or hold.status is HoldStatus.RELEASED:
+        return
+    await move_hold(connection, hold.id, HoldStatus.RELEASED)
+    await uncount(connection, intent, hold.amount)
+    await close_intent(connection, intent.id)
+    released = NewEvent(
+        type=EventType.PAYMENT_RELEASED,
+        key="payment.released",
+        data={
+            "hold_id": hold.id,
+            "amount": hold.amount,
+            "currency": hold.currency,
+            "reason": hold.reason or request.reason,
+        },
+    )
+    await append_events(connection, request.execution_id, [released])
+
+
+async def uncount(connection: Connection, intent: PurchaseIntent, amount: int) -> None:
+    """Take ``amount`` off the day it was counted on: it was not spent after all."""
+    if amount and intent.spent_on is not None:
+        await count_spending(
+            connection,
+            tenant_id=intent.tenant_id,
+            user_id=intent.user_id,
+            day=intent.spent_on,
+            currency=intent.currency,
+            amount=-amount,
+            limit=None,
+        )
+
+
+def _intent(
+    request: ReserveRequest, status: IntentStatus, policy: PaymentPolicy, now: datetime
+) -> PurchaseIntent:
+    orchestrator = request.orchestrator
+    return PurchaseIntent(
+        id=new_identifier("purchase_intent"),
+        tenant_id=request.tenant_id,
+        user_id=request.user_id,
+        execution_id=request.execution_id,
+        agent_id=request.agent_id,
+        developer_id=request.developer.user_id,
+        developer_tenant_id=request.developer.tenant_id,
+        orchestrator_id=None if orchestrator is None else orchestrator.user_id,
+        orchestrator_tenant_id=None if orchestrator is None else orchestrator.tenant_id,
+        vendor=request.vendor,
+        amount=request.amount,
+        currency=request.currency,
+        cost_cap=request.cost_cap,
+        description=request.description,
+        meta=dict(request.metadata),
+        rail=route(request.amount),
+        status=status,
+        policy_id=policy.id,
+        policy_hash=policy.rules_hash,
+        spent_on=now.date(),
+    )
+
+
+async def _hold(connection: Connection, intent: PurchaseIntent) -> str:
+    hold = PaymentHold(
+        id=new_identifier("hold"),
+        tenant_id=intent.tenant_id,
+        user_id=intent.user_id,
+        intent_id=intent.id,
+        execution_id=intent.execution_id,
+        rail=intent.rail,
+        amount=intent.amount,
+        currency=intent.currency,
+    )
+    await insert_hold(connection, hold)
+    await hold_in_wallet(
+        connection,
+        RailRequest(
+            reference=hold.id,
+            amount=intent.amount,
+            currency=intent.currency,
+            tenant_id=intent.tenant_id,
+            user_id=intent.user_id,
+            description=intent.description,
+        ),
+        execution_id=intent.execution_id,
+    )
+    return hold.id
+
+
+async def _reserved_before(
+    connection: Connection, intent: PurchaseIntent, request: ReserveRequest
+) -> Reservation:
+    again = (request.tenant_id, request.user_id, request.agent_id, request.amount, request.currency)
+    if again != (intent.tenant_id, intent.user_id, intent.agent_id, intent.amount, intent.currency):
+        raise ReservationMismatchError(request.execution_id)
+    hold = await lock_hold(connection, intent.id)
+    return _reservation(intent, None if hold is None else hold.id)
+
+
+def _reservation(intent: PurchaseIntent, hold_id: str | None) -> Reservation:
+    assert intent.execution_id is not None
+    return Reservation(
+        intent_id=intent.id,
+        execution_id=intent.execution_id,
+        rail=RailName(intent.rail),
+        amount=intent.amount,
+        currency=intent.currency,
+        hold_id=hold_id,
+    )
