@@ -4,14 +4,18 @@ Source: frameos-agent-runtime-flows, "Agent Publishing Flow". Approval belongs t
 SHA-256 of its code, never to the agent: a new version never ships unreviewed.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic import Field as Limit
 from sqlalchemy import BigInteger, Index, Text, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlmodel import Field
 
+from models.errors import ConflictError, InvalidRequestError, NotFoundError, PermissionDeniedError
 from models.table import Record, json_field, time_field
 
 
@@ -121,3 +125,361 @@ class AgentVersion(Record, table=True):
     review_reason: str | None = None
     """Why it was rejected or quarantined, or the reviewer's remark."""
     published_at: datetime | None = time_field(nullable=True)
+
+
+class PublishRequest(BaseModel):
+    """What ``PublishReview`` starts with. The code waits in S3; only its reference is here."""
+
+    version_id: str
+    agent_id: str
+    """Identifier for the agent if the slug is new; an existing agent keeps its own."""
+    tenant_id: str
+    developer_id: str
+    manifest: dict[str, Any]
+    """Valid `models.manifest.AgentManifest`, as JSON."""
+    upload_key: str
+    """Object key of the submitted bytes, in quarantine."""
+    upload_hash: str
+    """SHA-256 (hex) of the submitted bytes."""
+    upload_size: int
+    correlation_id: str
+
+
+class Submission(BaseModel):
+    """A submission whose slug and version number are taken for it."""
+
+    version_id: str
+    agent_id: str
+    tenant_id: str
+
+
+class ScanRequest(BaseModel):
+    """Scan the upload of a submission."""
+
+    submission: Submission
+    upload_key: str
+
+
+class ScanAnswer(BaseModel):
+    """What the scan came to; the whole report is in the store."""
+
+    agent_id: str
+    version_id: str
+    status: VersionStatus
+    """``pending``, ``pending_review`` or ``scan_failed``."""
+    scan_passed: bool
+    code_hash: str | None
+    rule_set_version: str | None
+    violations: int = 0
+    warnings: int = 0
+    refusal_code: str | None = None
+    """Code of the refusal when the archive itself could not be read."""
+    refusal_message: str | None = None
+    refusal_details: dict[str, Any] = Limit(default_factory=dict)
+
+
+class Verb(StrEnum):
+    """What a reviewer can decide."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class Decision(BaseModel):
+    """A reviewer's decision on the code with the given hash."""
+
+    verb: Verb
+    reviewer_id: str
+    reason: str | None = None
+    code_hash: str
+    """The hash the reviewer saw; the decision counts for no other code."""
+
+
+class DecisionRecord(BaseModel):
+    """A decision to be written down for a version."""
+
+    version_id: str
+    agent_id: str
+    tenant_id: str
+    decision: Decision
+    decided_at: datetime
+
+
+class DecisionResult(BaseModel):
+    """Where the version stands after the decision."""
+
+    agent_id: str
+    version_id: str
+    status: VersionStatus
+    reviewed_by: str
+    reviewed_at: datetime
+    review_reason: str | None = None
+
+
+class ReviewTest(BaseModel):
+    """A reviewer's wish to see the version run in the sandbox."""
+
+    requested_by: str
+    inputs: Any = None
+    config: dict[str, Any] = Limit(default_factory=dict)
+
+
+class ReviewTestRun(BaseModel):
+    """A test run, addressed."""
+
+    test_id: str
+    version_id: str
+    tenant_id: str
+    test: ReviewTest
+
+
+class ReviewTestResult(BaseModel):
+    """How a test run ended. Nobody is charged and nothing is counted."""
+
+    test_id: str
+    exit_reason: str
+    exit_code: int | None
+    detail: str
+    outputs: Any = None
+    """The parsed output, when there is one."""
+    output_violations: list[dict[str, str]] = Limit(default_factory=list)
+    """Where the output breaks the manifest's output schema."""
+    stderr: str = ""
+    duration_ms: int = 0
+    memory_peak_bytes: int | None = None
+    egress: list[dict[str, Any]] = Limit(default_factory=list)
+
+
+class LetterKind(StrEnum):
+    """Occasions on which a developer is written to."""
+
+    PUBLISHED = "published"
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"
+
+
+class LetterRequest(BaseModel):
+    """A letter to a version's developer."""
+
+    kind: LetterKind
+    version_id: str
+    tenant_id: str
+
+
+class RescanRequest(BaseModel):
+    """Re-scan what was scanned by other rules than ``rule_set_version``."""
+
+    rule_set_version: str
+    batch: int = 50
+    after: str = ""
+    """The last version that was looked at; this and the counts are carried over continue-as-new."""
+    rescanned: int = 0
+    quarantined: int = 0
+
+
+class VersionReference(BaseModel):
+    """One version of one tenant."""
+
+    version_id: str
+    tenant_id: str
+
+
+class VersionsDueRequest(BaseModel):
+    """Ask for published versions whose last scan used other rules."""
+
+    rule_set_version: str
+    after: str
+    """Only versions whose identifiers come after this one: each is looked at once."""
+    limit: int
+
+
+class VersionsDue(BaseModel):
+    """Published versions with a report of other rules."""
+
+    versions: list[VersionReference]
+
+
+class RescanAnswer(BaseModel):
+    """What a re-scan of one version came to."""
+
+    version_id: str
+    quarantined: bool
+
+
+class RescanSummary(BaseModel):
+    """What a re-scan of all published versions came to."""
+
+    rule_set_version: str
+    rescanned: int
+    quarantined: int
+
+
+_SEMVER = re.compile(r"^(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?$")
+
+
+def version_order(version: str) -> tuple[Any, ...]:
+    """Return a key that sorts SemVer versions by precedence (semver.org 2.0.0, clause 11).
+
+    Args:
+        version: A valid SemVer version, as the manifest guarantees.
+    """
+    match = _SEMVER.match(version)
+    assert match is not None, "the manifest's pattern admits SemVer only"
+    numbers = tuple(int(part) for part in match.group(1, 2, 3))
+    if match.group(4) is None:
+        return (*numbers, 1, ())
+    identifiers = tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in match.group(4).split(".")
+    )
+    return (*numbers, 0, identifiers)
+
+
+class UploadLostError(InvalidRequestError):
+    """The submitted bytes are gone from quarantine before they were scanned."""
+
+    code = "UPLOAD_LOST"
+
+    def __init__(self) -> None:
+        super().__init__("The submitted code was lost before it was scanned; submit it again with a new key.")
+
+
+class SlugTakenError(ConflictError):
+    """The slug belongs to another developer's agent."""
+
+    code = "SLUG_TAKEN"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(
+            f"The slug '{slug}' belongs to another developer. Choose another slug in the manifest.",
+            details={"field": "slug", "slug": slug},
+        )
+
+
+class VersionExistsError(ConflictError):
+    """This version of the agent was submitted before; versions are immutable."""
+
+    code = "VERSION_EXISTS"
+
+    def __init__(self, slug: str, version: str, status: str) -> None:
+        super().__init__(
+            f"Version {version} of '{slug}' exists already ({status}). Raise the version in the manifest; "
+            "only a version that failed the scan can be uploaded again.",
+            details={"field": "version", "slug": slug, "version": version, "status": status},
+        )
+
+
+class AgentNotFoundError(NotFoundError):
+    """There is no such agent, or it is not published."""
+
+    code = "AGENT_NOT_FOUND"
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(
+            f"There is no agent '{agent}' in the marketplace; GET /agents lists them.",
+            details={"agent": agent},
+        )
+
+
+class VersionNotFoundError(NotFoundError):
+    """There is no such agent version, or the caller may not see it."""
+
+    code = "VERSION_NOT_FOUND"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"There is no agent version {version}.", details={"version": version})
+
+
+class CodeNotKeptError(NotFoundError):
+    """The version's code is not stored: it is being scanned, or the scan refused it."""
+
+    code = "CODE_NOT_KEPT"
+
+    def __init__(self, version_id: str, status: str) -> None:
+        super().__init__(
+            f"No code is kept of version {version_id}: it is {status}.",
+            details={"version_id": version_id, "status": status},
+        )
+
+
+class VersionFileNotFoundError(NotFoundError):
+    """The version's archive has no such file."""
+
+    code = "VERSION_FILE_NOT_FOUND"
+
+    def __init__(self, version_id: str, path: str) -> None:
+        super().__init__(
+            f"Version {version_id} has no file '{path[:200]}'; "
+            f"GET /agent-versions/{version_id} lists its files.",
+            details={"version_id": version_id, "path": path[:200]},
+        )
+
+
+class VersionNotPendingError(ConflictError):
+    """The version does not wait for a decision: it is not scanned yet, or it was decided."""
+
+    code = "VERSION_NOT_PENDING"
+
+    def __init__(self, version_id: str, status: str, decided_by: str | None = None) -> None:
+        by = f" by {decided_by}" if decided_by else ""
+        super().__init__(
+            f"Version {version_id} is {status}{by}; only a version that awaits review can be decided.",
+            details={"version_id": version_id, "status": status, "decided_by": decided_by},
+        )
+
+
+class FourEyesError(PermissionDeniedError):
+    """Nobody reviews their own agent."""
+
+    code = "FOUR_EYES"
+
+    def __init__(self, version_id: str) -> None:
+        super().__init__(
+            "You submitted this version, so another reviewer must decide on it.",
+            details={"version_id": version_id},
+        )
+
+
+class ReasonRequiredError(InvalidRequestError):
+    """A rejection needs a reason."""
+
+    code = "REASON_REQUIRED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A rejection needs a reason: the developer gets it by e-mail. Fill in 'reason'.",
+            details={
+                "fields": [
+                    {
+                        "field": "reason",
+                        "rule": "required",
+                        "message": "is missing or empty",
+                        "remedy": "Say what must change before the version can be approved.",
+                    }
+                ]
+            },
+        )
+
+
+class CodeHashMismatchError(ConflictError):
+    """The decision names another code than the version has."""
+
+    code = "CODE_HASH_MISMATCH"
+
+    def __init__(self, version_id: str, given: str, actual: str) -> None:
+        super().__init__(
+            f"The decision is about code {given[:16]}…, but version {version_id} has {actual[:16]}…. "
+            "Look at the version again and decide on the hash it shows.",
+            details={"version_id": version_id, "given": given[:64], "actual": actual},
+        )
+
+
+class TooManyTestRunsError(ConflictError):
+    """The version was test-run as often as one submission may be."""
+
+    code = "TOO_MANY_TEST_RUNS"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"This version has had {limit} test runs, which is the limit. Decide on what they showed.",
+            details={"limit": limit},
+        )
