@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field
 
+from models.errors import NotFoundError
 from models.table import Record, time_field
 
 
@@ -16,6 +17,19 @@ class DeploymentStatus(StrEnum):
     """Where a deployment stands."""
 
     CONFIGURED = "configured"
+
+
+class DeploymentNotFoundError(NotFoundError):
+    """There is no such deployment, or it is another tenant's."""
+
+    code = "DEPLOYMENT_NOT_FOUND"
+
+    def __init__(self, deployment_id: str) -> None:
+        super().__init__(
+            f"There is no deployment {deployment_id}; list yours with GET /deployments, or make one with "
+            "POST /agents/{id}/deploy.",
+            details={"deployment_id": deployment_id},
+        )
 
 
 class AgentDeployment(Record, table=True):
