@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from google.protobuf.message import Error as ProtobufError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.api.common.v1 import Payload
 
-from activities.temporal.codec import EncryptionCodec
+from activities.temporal.codec import DecryptionError, EncryptionCodec
 from api.authentication import api_key_scheme, authenticate, bearer_scheme
 from api.development import is_local_development
 from api.envelope import errors
@@ -89,7 +90,7 @@ async def decode(body: Payloads, services: ServicesDep) -> Payloads:
     """Decrypt payloads for display."""
     try:
         decoded = await _codec(services).decode(_read(body))
-    except (ValueError, KeyError):
+    except (DecryptionError, ProtobufError, ValueError):
         raise UndecodablePayloadError from None
     return _written(decoded)
 

@@ -26,8 +26,15 @@ _MICROSECOND = timedelta(microseconds=1)
 class Dated(Protocol):
     """What a cursor can point at."""
 
-    id: str
-    created_at: datetime
+    @property
+    def id(self) -> str:
+        """Identifier."""
+        ...
+
+    @property
+    def created_at(self) -> datetime:
+        """Time of creation."""
+        ...
 
 
 class InvalidCursorError(InvalidRequestError):
