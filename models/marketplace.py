@@ -3,33 +3,36 @@
 Source: frameos-agent-runtime-flows, "Agent Execution Flow", step 1.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field
 
-from models.errors import NotFoundError
+from models.errors import ConflictError, InvalidRequestError, NotFoundError, PermissionDeniedError
+from models.json_schema import Violation
 from models.table import Record, time_field
+
+
+class Sort(StrEnum):
+    """Orders of the marketplace's list."""
+
+    NEWEST = "newest"
+    """Last published first."""
+    POPULAR = "popular"
+    """Most successful executions first."""
+    RATING = "rating"
+    """Best rated first; few ratings count as if three stars had been given five times besides."""
+    PRICE = "price"
+    """Cheapest first, by the number of minor units."""
+    NAME = "name"
 
 
 class DeploymentStatus(StrEnum):
     """Where a deployment stands."""
 
     CONFIGURED = "configured"
-
-
-class DeploymentNotFoundError(NotFoundError):
-    """There is no such deployment, or it is another tenant's."""
-
-    code = "DEPLOYMENT_NOT_FOUND"
-
-    def __init__(self, deployment_id: str) -> None:
-        super().__init__(
-            f"There is no deployment {deployment_id}; list yours with GET /deployments, or make one with "
-            "POST /agents/{id}/deploy.",
-            details={"deployment_id": deployment_id},
-        )
 
 
 class AgentDeployment(Record, table=True):
@@ -89,3 +92,57 @@ class AgentStatistics(Record, table=True):
     rating_count: int = Field(default=0, sa_type=BigInteger)
     rating_sum: int = Field(default=0, sa_type=BigInteger)
     updated_at: datetime = time_field()
+
+
+class DeploymentNotFoundError(NotFoundError):
+    """There is no such deployment, or it is another tenant's."""
+
+    code = "DEPLOYMENT_NOT_FOUND"
+
+    def __init__(self, deployment_id: str) -> None:
+        super().__init__(
+            f"There is no deployment {deployment_id}; list yours with GET /deployments.",
+            details={"deployment_id": deployment_id},
+        )
+
+
+class InvalidConfigError(InvalidRequestError):
+    """The configuration does not fit the agent's config schema; every failing field is named."""
+
+    code = "INVALID_CONFIG"
+
+    def __init__(self, broken: Sequence[Violation]) -> None:
+        names = ", ".join(violation.field for violation in broken[:5])
+        super().__init__(
+            f"The configuration does not fit the agent's config schema: {names}. "
+            "Correct the named fields; GET /agents/{slug} shows the schema.",
+            details={"fields": [violation.model_dump() for violation in broken]},
+        )
+
+
+class VersionNotDeployableError(ConflictError):
+    """The version, or the agent as a whole, is not published."""
+
+    code = "VERSION_NOT_PUBLISHED"
+
+    def __init__(self, agent: str, version: str | None, published: Sequence[str]) -> None:
+        what = f"Version {version} of '{agent}'" if version else f"'{agent}'"
+        choice = (
+            f"Deploy one of {', '.join(published[:10])}." if published else "No version of it is published."
+        )
+        super().__init__(
+            f"{what} is not published, so it cannot be deployed. {choice}",
+            details={"agent": agent, "version": version, "published": list(published)},
+        )
+
+
+class ReviewNotAllowedError(PermissionDeniedError):
+    """Only users who ran the agent may rate it, and never its own developer."""
+
+    code = "REVIEW_NOT_ALLOWED"
+
+    def __init__(self, agent: str, reason: str) -> None:
+        super().__init__(
+            f"You cannot rate '{agent}': {reason}.",
+            details={"agent": agent, "reason": reason},
+        )
