@@ -17,13 +17,20 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.execution import ExecutionActivities
+from activities.payment import PaymentActivities
+from activities.rails.registry import open_rails
 from activities.recording import RecordingActivities
+from activities.sandbox.runner import SandboxRunner
+from activities.sandbox.settings import SandboxSettings
 from activities.services import Services, open_services
+from activities.telemetry.logs import configure_logging
 from activities.temporal.client import connect
 from models.errors import PlatformError
 from models.settings import Settings, load_settings
 from models.task_queues import TaskQueue
 from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
+from workflows.execution import AgentExecution
 
 OUR_PACKAGES = ("models", "activities", "workflows.bpmn", "workflows.feel", "workflows.nodes")
 """Pure or never called from workflow code: reloading them for each run would cost 280 ms and 15 MB."""
@@ -95,21 +102,60 @@ def create_worker(client: Client, queue: TaskQueue, work: QueueWork) -> Worker:
     )
 
 
-def work_of(services: Services) -> dict[TaskQueue, QueueWork]:
+def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue, QueueWork]:
     """Say which workflows and activities each task queue has."""
     recording = RecordingActivities(services.database)
+    execution = ExecutionActivities(services, sandbox)
+    payment = PaymentActivities(services.database, services.signer, open_rails(services.database))
     return {
-        TaskQueue.CORE: QueueWork(workflows=[], activities=[recording.record_run]),
+        TaskQueue.CORE: QueueWork(
+            workflows=[AgentExecution],
+            activities=[
+                recording.record_run,
+                execution.accept_execution,
+                execution.keep_outcome,
+                execution.complete_execution,
+                execution.fail_execution,
+            ],
+        ),
+        TaskQueue.SANDBOX: QueueWork(
+            activities=[execution.run_agent],
+            concurrent_activities=services.settings.sandbox_concurrency,
+        ),
+        TaskQueue.MONEY: QueueWork(
+            activities=[payment.mint_mandate, payment.settle, payment.reconcile, payment.release],
+            concurrent_activities=20,
+        ),
     }
+
+
+def sandbox_settings(settings: Settings) -> SandboxSettings:
+    """Return how the settings want agents' containers."""
+    return SandboxSettings(
+        docker_host=settings.docker_host,
+        image=settings.sandbox_image,
+        runtime=settings.sandbox_runtime,
+        warm={"python": settings.sandbox_warm_python, "node": settings.sandbox_warm_node},
+    )
 
 
 @asynccontextmanager
 async def running_workers(
     services: Services, client: Client, queues: Sequence[TaskQueue]
 ) -> AsyncGenerator[list[Worker]]:
-    """Run the workers of ``queues`` for as long as the block lasts, then shut them down gracefully."""
-    work = work_of(services)
+    """Run the workers of ``queues`` for as long as the block lasts, then shut them down gracefully.
+
+    Raises:
+        SandboxUnavailableError: The sandbox queue is to be served and no Docker Engine answers.
+        SandboxImageError: The engine has no agent image.
+    """
     async with AsyncExitStack() as stack:
+        sandbox = None
+        if TaskQueue.SANDBOX in queues:
+            sandbox = SandboxRunner(sandbox_settings(services.settings))
+            stack.push_async_callback(sandbox.close)
+            await sandbox.start()
+        work = work_of(services, sandbox)
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -131,8 +177,10 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Run the worker process."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format, service="worker")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(load_settings()))
+        asyncio.run(serve(settings))
 
 
 if __name__ == "__main__":

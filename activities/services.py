@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from activities.records.database import Database
+from activities.signing import Signer
 from activities.storage import ObjectStore
 from activities.temporal.codec import KeyRing
 from models.settings import Settings
@@ -19,6 +20,8 @@ class Services:
     objects: ObjectStore
     key_ring: KeyRing
     """Encrypts what the store keeps secret (deployment configuration)."""
+    signer: Signer
+    """Signs mandates and receipts."""
 
 
 @asynccontextmanager
@@ -39,4 +42,5 @@ async def open_services(settings: Settings, *, name: str) -> AsyncGenerator[Serv
             database=database,
             objects=ObjectStore(settings),
             key_ring=KeyRing(settings.encryption_key_ring()),
+            signer=Signer.from_settings(settings),
         )

@@ -38,10 +38,10 @@ from models.execution import (
 )
 from models.identifiers import Identifier
 from models.identity import Permission, Principal
-from models.json_schema import SchemaTooComplexError, validate
+from models.json_schema import SchemaTooComplexError, violations
 from models.marketplace import DeploymentNotFoundError
 from models.money import MinorUnits
-from models.policy import PolicyRefusedError
+from models.policy import PurchaseRefusedError
 from models.run import EXECUTION_STATUS, RunKind, RunStatus
 from models.search_attributes import run_attributes
 from models.table import utc_now
@@ -186,7 +186,7 @@ def show(view: ExecutionView) -> Execution:
         InvalidInputsError,
         SchemaTooComplexError,
         InsufficientFundsError,
-        PolicyRefusedError,
+        PurchaseRefusedError,
         DeploymentNotFoundError,
         AgentNotExecutableError,
         DeploymentMismatchError,
@@ -207,9 +207,9 @@ async def execute(
     if agent.agent_id != agent_id:
         raise DeploymentMismatchError(body.deployment_id, agent_id)
     # Within its budget a check may take a second; other requests go on meanwhile.
-    problems = await asyncio.to_thread(validate, body.inputs, agent.manifest.input_schema)
+    problems = await asyncio.to_thread(violations, body.inputs, agent.manifest.input_schema)
     if problems:
-        raise InvalidInputsError([dict(problem) for problem in problems])
+        raise InvalidInputsError([problem.model_dump() for problem in problems])
 
     async def start(execution_id: str) -> Success[QueuedExecution]:
         request = _request(execution_id, caller, agent, body)

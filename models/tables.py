@@ -1,6 +1,7 @@
 """Importing this module makes every table known to the metadata, for Alembic and its drift test."""
 
 import models.event
+import models.execution
 import models.identity
 import models.ledger
 import models.mandate
@@ -15,6 +16,7 @@ from models.table import metadata as metadata
 
 _ = (
     models.event,
+    models.execution,
     models.identity,
     models.ledger,
     models.mandate,

@@ -1,0 +1,401 @@
+"""What an execution does to the world: reserve, run in the sandbox, keep, complete or fail."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import rfc8785
+import structlog
+from temporalio import activity
+
+from activities.execution_log import ExecutionLog
+from activities.payment import mint_mandate, record_denied_intent, reserve
+from activities.records.executions import (
+    DeployedAgent,
+    count_in_statistics,
+    find_deployed_agent,
+    find_execution,
+    insert_execution,
+    keep_outcome,
+    lock_execution,
+    mark_dispatched,
+    mark_failed,
+    mark_started,
+    mark_succeeded,
+)
+from activities.records.runs import append_events, create_run, lock_run
+from activities.sandbox.runner import SandboxRunner
+from activities.sandbox.settings import worker_identity
+from activities.services import Services
+from activities.temporal.failures import cut
+from models.errors import PlatformError
+from models.event import EventType, NewEvent
+from models.execution import (
+    EXIT_FAILURES,
+    AgentNotExecutableError,
+    AgentRun,
+    AgentRunOutcome,
+    CodeTamperedError,
+    ExecutionAccepted,
+    ExecutionEnd,
+    ExecutionPaid,
+    ExecutionRequest,
+    ExecutionResult,
+    FailureCode,
+)
+from models.json_schema import violations
+from models.manifest import AgentManifest
+from models.payment import MintRequest, Party, ReserveRequest
+from models.policy import PLATFORM_VENDOR
+from models.run import EXECUTION_STATUS, TERMINAL_STATUSES, Run, RunKind, RunStatus
+from models.sandbox import ExitReason, SandboxLimits, SandboxRequest, SandboxResult, SandboxUnavailableError
+
+logger = structlog.get_logger()
+
+
+def inputs_hash(inputs: Any) -> str:
+    """SHA-256 (hex) of the inputs' RFC 8785 canonical JSON, for the mandate.
+
+    Numbers that canonical JSON cannot hold exactly are hashed as Python writes them.
+    """
+    try:
+        canonical = rfc8785.dumps(inputs)
+    except rfc8785.CanonicalizationError:
+        canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(canonical).hexdigest()
+
+
+class ExecutionActivities:
+    """The activities of ``AgentExecution``."""
+
+    def __init__(self, services: Services, sandbox: SandboxRunner | None) -> None:
+        """Work on ``services``; a worker without a sandbox serves every queue but that one."""
+        self._database = services.database
+        self._objects = services.objects
+        self._ring = services.key_ring
+        self._services = services
+        self._sandbox = sandbox
+
+    @activity.defn(name="accept_execution")
+    async def accept_execution(self, request: ExecutionRequest) -> ExecutionAccepted:
+        """Create run and execution and hold the price, in one transaction; safe to repeat.
+
+        Raises:
+            PlatformError: The purchase is refused; the denied intent is recorded, nothing else is.
+        """
+        purchase = ReserveRequest(
+            execution_id=request.execution_id,
+            tenant_id=request.tenant_id,
+            user_id=request.user_id,
+            agent_id=request.agent_id,
+            developer=Party(user_id=request.developer_id, tenant_id=request.developer_tenant_id),
+            vendor=PLATFORM_VENDOR,
+            amount=request.price_amount,
+            currency=request.price_currency,
+            cost_cap=request.cost_cap,
+            description=f"Execution of {request.agent_slug}",
+            metadata={"execution_id": request.execution_id},
+        )
+        run = Run(
+            id=request.execution_id,
+            tenant_id=request.tenant_id,
+            kind=RunKind.AGENT_EXECUTION,
+            status=RunStatus.PENDING,
+            subject=request.agent_slug,
+            correlation_id=request.correlation_id,
+            workflow_id=activity.info().workflow_id or "",
+        )
+        try:
+            async with self._database.platform() as connection:
+                await create_run(connection, run)
+                stored = await lock_run(connection, request.execution_id)
+                if stored.status is not RunStatus.PENDING:
+                    view = await find_execution(connection, request.execution_id)
+                    return ExecutionAccepted(
+                        execution_id=request.execution_id,
+                        purchase_intent_id=view.execution.purchase_intent_id,
+                    )
+                reservation = await reserve(connection, purchase)
+                await insert_execution(connection, request, reservation.intent_id)
+                await append_events(
+                    connection,
+                    request.execution_id,
+                    [
+                        NewEvent(
+                            type=EventType.RUN_QUEUED,
+                            key="queued",
+                            data={"agent": request.agent_slug, "version_id": request.version_id},
+                        )
+                    ],
+                    status=RunStatus.QUEUED,
+                )
+                return ExecutionAccepted(
+                    execution_id=request.execution_id, purchase_intent_id=reservation.intent_id
+                )
+        except PlatformError as error:
+            if not error.retryable:
+                async with self._database.platform() as connection:
+                    await record_denied_intent(connection, purchase, error)
+            raise
+
+    @activity.defn(name="run_agent")
+    async def run_agent(self, run: AgentRun) -> AgentRunOutcome:
+        """Dispatch the execution to this worker, run its agent in a container, and report its end.
+
+        The mandate is minted here, when a place in the sandbox is free, so that its ten minutes always
+        cover run and settlement. Cancelling kills the container.
+
+        Raises:
+            CodeTamperedError: The stored code is not the reviewed code.
+            AgentNotExecutableError: The version was withdrawn while the execution was queued.
+            UnavailableError: Engine, store or database are away; the next attempt may succeed.
+        """
+        if self._sandbox is None:
+            raise SandboxUnavailableError("this worker", "it serves the queue without a sandbox")
+        attempt = activity.info().attempt
+        dispatched = await self._dispatch(run, attempt)
+        if dispatched is None:
+            return AgentRunOutcome(
+                succeeded=False,
+                failure=FailureCode.INFRASTRUCTURE_LOST,
+                message="The worker was lost while the agent ran; an agent that reaches hosts outside is not "
+                "run twice.",
+            )
+        code = await self._objects.get(dispatched.agent.code_key)
+        if hashlib.sha256(code).hexdigest() != run.code_hash:
+            raise await self._tampered(run)
+        request = _sandbox_request(run, attempt, dispatched, code)
+        async with ExecutionLog(self._database, run.tenant_id, run.execution_id, attempt) as log:
+            result = await self._sandbox.run(request, on_output=log.write, heartbeat=activity.heartbeat)
+        if result.exit_reason is ExitReason.INFRA_LOST and not (result.started and not run.repeatable):
+            raise SandboxUnavailableError(self._services.settings.docker_host, result.detail)
+        return _outcome(result, dispatched.agent.manifest)
+
+    async def _dispatch(self, run: AgentRun, attempt: int) -> "_Dispatched | None":
+        """Mint the mandate and mark the run as this worker's; None when it may not be run once more."""
+        async with self._database.tenant(run.tenant_id) as connection:
+            agent = await find_deployed_agent(connection, run.deployment_id)
+            if agent is None:
+                raise AgentNotExecutableError(run.version_id, "withdrawn")
+        async with self._database.platform() as connection:
+            stored = await lock_run(connection, run.execution_id)
+            execution = await lock_execution(connection, run.execution_id)
+            again = execution.started_at is not None
+            if again and attempt > 1 and not run.repeatable:
+                return None
+            if stored.status is RunStatus.QUEUED:
+                await append_events(
+                    connection,
+                    run.execution_id,
+                    [
+                        NewEvent(
+                            type=EventType.RUN_DISPATCHED,
+                            key="dispatched",
+                            data={"worker": worker_identity()},
+                        )
+                    ],
+                    status=RunStatus.DISPATCHED,
+                )
+            mandate = await mint_mandate(
+                connection,
+                self._services.signer,
+                MintRequest(
+                    execution_id=run.execution_id,
+                    code_hash=run.code_hash,
+                    code_version=agent.manifest.version,
+                    inputs_hash=inputs_hash(execution.inputs),
+                    timeout_ms=run.timeout_ms,
+                ),
+            )
+            await mark_dispatched(
+                connection,
+                run.execution_id,
+                worker_id=worker_identity(),
+                attempt=execution.attempt + 1,
+                mandate_id=mandate.mandate_id,
+            )
+            await mark_started(connection, run.execution_id)
+            event = EventType.RUN_RETRIED if again else EventType.RUN_STARTED
+            await append_events(
+                connection,
+                run.execution_id,
+                [
+                    NewEvent(
+                        type=event,
+                        key=f"started:{execution.attempt + 1}",
+                        data={"worker": worker_identity(), "attempt": execution.attempt + 1},
+                    )
+                ],
+                status=RunStatus.RUNNING,
+            )
+        config: dict[str, Any] = orjson.loads(
+            self._ring.decrypt(agent.config_key_id, agent.config_ciphertext, agent.deployment_id.encode())
+        )
+        return _Dispatched(agent=agent, inputs=execution.inputs, config=config)
+
+    async def _tampered(self, run: AgentRun) -> CodeTamperedError:
+        error = CodeTamperedError(run.version_id)
+        logger.error("code_tampered", run_id=run.execution_id, version_id=run.version_id, alert=True)
+        async with self._database.platform() as connection:
+            await append_events(
+                connection,
+                run.execution_id,
+                [
+                    NewEvent(
+                        type=EventType.AGENT_TAMPERED, key="tampered", data={"version_id": run.version_id}
+                    )
+                ],
+            )
+        return error
+
+    @activity.defn(name="keep_outcome")
+    async def keep_outcome(self, end: ExecutionEnd) -> None:
+        """Keep the outputs of an agent that finished well; they are shown once they are paid for."""
+        async with self._database.platform() as connection:
+            await append_events(
+                connection,
+                end.execution_id,
+                [
+                    NewEvent(
+                        type=EventType.RUN_EXECUTED,
+                        key="executed",
+                        data={"duration_ms": end.outcome.duration_ms, "exit_code": end.outcome.exit_code},
+                    )
+                ],
+            )
+            await keep_outcome(connection, end.execution_id, end.outcome)
+
+    @activity.defn(name="complete_execution")
+    async def complete_execution(self, paid: ExecutionPaid) -> ExecutionResult:
+        """Release the outputs of a settled execution; safe to repeat."""
+        async with self._database.platform() as connection:
+            run = await lock_run(connection, paid.execution_id)
+            execution = await lock_execution(connection, paid.execution_id)
+            if run.status not in TERMINAL_STATUSES:
+                await mark_succeeded(
+                    connection, execution.id, payment_id=paid.payment_id, receipt_id=paid.receipt_id
+                )
+                ended = NewEvent(
+                    type=EventType.RUN_SUCCEEDED,
+                    key="ended",
+                    data={
+                        "duration_ms": execution.duration_ms,
+                        "payment_id": paid.payment_id,
+                        "receipt_id": paid.receipt_id,
+                    },
+                )
+                await append_events(connection, execution.id, [ended], status=RunStatus.SUCCEEDED)
+                await count_in_statistics(connection, execution, succeeded=True)
+        return ExecutionResult(
+            execution_id=paid.execution_id,
+            status=EXECUTION_STATUS[RunStatus.SUCCEEDED],
+            payment_id=paid.payment_id,
+            receipt_id=paid.receipt_id,
+        )
+
+    @activity.defn(name="fail_execution")
+    async def fail_execution(self, end: ExecutionEnd) -> ExecutionResult:
+        """Record an end without success; the hold is released by then. Safe to repeat."""
+        failure = end.outcome.failure or FailureCode.INFRASTRUCTURE_LOST
+        status = RunStatus.CANCELED if failure is FailureCode.CANCELLED else RunStatus.FAILED
+        event = EventType.RUN_CANCELED if status is RunStatus.CANCELED else EventType.RUN_FAILED
+        message = cut(end.outcome.message)
+        async with self._database.platform() as connection:
+            run = await lock_run(connection, end.execution_id)
+            execution = await lock_execution(connection, end.execution_id)
+            if run.status not in TERMINAL_STATUSES:
+                if end.outcome.exit_reason is not None:
+                    await keep_outcome(connection, end.execution_id, end.outcome)
+                await mark_failed(connection, end.execution_id, failure, message)
+                await append_events(
+                    connection,
+                    end.execution_id,
+                    [
+                        NewEvent(
+                            type=event,
+                            key="ended",
+                            data={
+                                "code": failure.value,
+                                "message": message,
+                                "exit_code": end.outcome.exit_code,
+                            },
+                        )
+                    ],
+                    status=status,
+                )
+                await count_in_statistics(connection, execution, succeeded=False)
+        return ExecutionResult(
+            execution_id=end.execution_id, status=EXECUTION_STATUS[status], failure=failure.value
+        )
+
+
+@dataclass(frozen=True)
+class _Dispatched:
+    """What the worker needs to run the agent, read and decrypted here and never sent through Temporal."""
+
+    agent: DeployedAgent
+    inputs: Any
+    config: dict[str, Any]
+
+
+def _sandbox_request(run: AgentRun, attempt: int, dispatched: _Dispatched, code: bytes) -> SandboxRequest:
+    manifest = dispatched.agent.manifest
+    return SandboxRequest.model_validate(
+        {
+            "execution_id": run.execution_id,
+            "attempt": attempt,
+            "runtime": manifest.runtime.value,
+            "entry_point": manifest.entry_point,
+            "code": code,
+            "inputs": dispatched.inputs,
+            "config": public_config(manifest, dispatched.config),
+            "limits": SandboxLimits(memory_mb=max(manifest.memory_mb, 64), timeout_ms=run.timeout_ms),
+        }
+    )
+
+
+def public_config(manifest: AgentManifest, config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a deployment's configuration what must never enter a container.
+
+    That is every value that the egress broker injects, and every property that the configuration's schema
+    marks ``writeOnly`` or of format ``password`` (JSON Schema 2020-12 §9.4, §7.3).
+    """
+    injected = {host.credential.config_key for host in manifest.network if host.credential is not None}
+    properties: dict[str, Any] = manifest.config_schema.get("properties", {})
+    secret = {
+        name
+        for name, schema in properties.items()
+        if isinstance(schema, dict)
+        and (schema.get("writeOnly") is True or schema.get("format") == "password")
+    }
+    return {name: value for name, value in config.items() if name not in injected | secret}
+
+
+def _outcome(result: SandboxResult, manifest: AgentManifest) -> AgentRunOutcome:
+    """Judge a container's end: only exit 0 with a document that fits the output schema succeeds."""
+    outcome = AgentRunOutcome(
+        succeeded=False,
+        exit_reason=result.exit_reason,
+        exit_code=result.exit_code,
+        message=result.detail,
+        stderr=result.stderr_tail.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        duration_ms=result.duration_ms,
+        cpu_ms=result.cpu_ms,
+        memory_peak_bytes=result.memory_peak_bytes,
+    )
+    if not result.succeeded:
+        return outcome.model_copy(update={"failure": EXIT_FAILURES[result.exit_reason]})
+    outputs = orjson.loads(result.stdout)
+    broken = violations(outputs, manifest.output_schema)
+    if broken:
+        named = "; ".join(f"{each.field}: {each.message}" for each in broken[:5])
+        return outcome.model_copy(
+            update={
+                "failure": FailureCode.OUTPUT_INVALID,
+                "exit_reason": ExitReason.OUTPUT_INVALID,
+                "message": f"The outputs do not fit the agent's output schema: {named}",
+            }
+        )
+    return outcome.model_copy(update={"succeeded": True, "outputs": outputs, "message": ""})

@@ -1,0 +1,96 @@
+"""Runs and what happened in them (run-events-flowchart)."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+
+from activities.records.runs import RunNotFoundError, find_run, read_events
+from api.authentication import requires
+from api.envelope import Success, errors, success
+from api.state import ServicesDep
+from models.event import EventType
+from models.identifiers import Identifier
+from models.identity import Permission, Principal
+from models.run import RunKind, RunStatus
+
+router = APIRouter(tags=["runs"])
+
+Reader = Annotated[Principal, Depends(requires(Permission.RUNS_READ))]
+
+
+class RunView(BaseModel):
+    """One run."""
+
+    id: str
+    kind: RunKind
+    status: RunStatus
+    subject: str
+    parent_run_id: str | None
+    correlation_id: str
+    workflow_id: str
+    temporal_url: str
+    last_seq: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class EventView(BaseModel):
+    """One event of a run."""
+
+    id: str
+    seq: int
+    type: EventType
+    source: str
+    timestamp: datetime
+    data: dict[str, Any]
+    correlation_id: str
+    causation_id: str | None
+
+
+class EventPage(BaseModel):
+    """Events in order; ask again from ``next_seq`` for those that come later."""
+
+    items: list[EventView]
+    next_seq: int
+    ended: bool
+    """Whether the run has ended and these are its last events."""
+
+
+@router.get("/runs/{run_id}", response_model=Success[RunView], responses=errors(RunNotFoundError))
+async def get_run(run_id: Identifier, caller: Reader, services: ServicesDep) -> Success[RunView]:
+    """Show one run and where to see its workflow."""
+    async with services.database.tenant(caller.tenant_id) as connection:
+        run = await find_run(connection, run_id)
+    settings = services.settings
+    address = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"
+    return success(
+        RunView(
+            **run.model_dump(include=set(RunView.model_fields) - {"temporal_url"}),
+            temporal_url=f"{address}/{run.workflow_id.replace('/', '%2F')}",
+        )
+    )
+
+
+@router.get("/runs/{run_id}/events", response_model=Success[EventPage], responses=errors(RunNotFoundError))
+async def get_events(
+    run_id: Identifier,
+    caller: Reader,
+    services: ServicesDep,
+    from_seq: Annotated[int, Query(alias="fromSeq", ge=1, le=2**53, description="First number wanted.")] = 1,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 500,
+) -> Success[EventPage]:
+    """Read a run's events from a number on, without gap or duplicate."""
+    async with services.database.tenant(caller.tenant_id) as connection:
+        run = await find_run(connection, run_id)
+        events = await read_events(connection, run_id, from_seq=from_seq, limit=limit)
+    next_seq = events[-1].seq + 1 if events else from_seq
+    return success(
+        EventPage(
+            items=[EventView.model_validate(event, from_attributes=True) for event in events],
+            next_seq=next_seq,
+            ended=run.ended_at is not None and next_seq > run.last_seq,
+        )
+    )

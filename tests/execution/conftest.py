@@ -1,0 +1,71 @@
+"""A world with everything real: servers, containers, a worker in this process, the API in this process."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from activities.services import Services, open_services
+from activities.temporal.client import connect
+from api.app import create_app
+from models.settings import Settings
+from models.task_queues import TaskQueue
+from tests.api.calling import client_of, running
+from tests.builders import Marketplace, Person
+from worker import running_workers
+
+
+@dataclass
+class World:
+    """What an execution test needs."""
+
+    settings: Settings
+    services: Services
+    market: Marketplace
+    developer: Person
+    reviewer: Person
+    user: Person
+
+    async def agent(self, code: str, *, runtime: str = "python", **changes: object) -> str:
+        """Publish an agent of one file and deploy it as the user; returns the deployment's id."""
+        from tests.builders import manifest, unique
+
+        entry = "main.py" if runtime == "python" else "index.mjs"
+        declared = manifest(unique("agent"), runtime=runtime, entry_point=entry, **changes)
+        registered = await self.market.publish(self.developer, self.reviewer, {entry: code}, declared)
+        return await self.market.deploy(self.user, registered["agent_id"])
+
+
+@pytest.fixture(scope="session")
+async def world_services(sandbox_settings: Settings) -> AsyncIterator[Services]:
+    async with open_services(sandbox_settings, name="switchyard-test-worker") as services:
+        yield services
+
+
+@pytest.fixture(scope="session")
+async def worker(world_services: Services) -> AsyncIterator[None]:
+    client = await connect(world_services.settings, world_services.objects)
+    async with running_workers(world_services, client, list(TaskQueue)):
+        yield
+
+
+@pytest.fixture(scope="session")
+async def api_client(world_services: Services, worker: None) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app(world_services.settings)) as app, client_of(app) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def world(world_services: Services, api_client: httpx.AsyncClient) -> World:
+    market = Marketplace(api_client)
+    user = await market.person("uma", "user")
+    await market.fund(user, 90_000)
+    return World(
+        settings=world_services.settings,
+        services=world_services,
+        market=market,
+        developer=await market.person("dev", "developer"),
+        reviewer=await market.person("rhea", "reviewer"),
+        user=user,
+    )
