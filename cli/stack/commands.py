@@ -252,12 +252,13 @@ def down(data_dir: DataDirOption = None) -> None:
         stop_recorded(alive, 10)
         _console().print(f"Stopped {len(alive)} processes that a killed supervisor had left behind.")
         return
-    process = state.supervisor.process() if state and state.supervisor else None
-    if state is None or process is None:
+    supervisor = state.supervisor if state else None
+    process = supervisor.process() if supervisor else None
+    if state is None or supervisor is None or process is None:
         raise StackError(f"{directory.lock_file} is held by a process that did not say who it is.")
     began = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
-    if not wait_until(lambda: not is_running(directory), _STOP_SECONDS, 0.05):
+    if not wait_until(lambda: supervisor.process() is None, _STOP_SECONDS, 0.05):
         os.kill(process.pid, signal.SIGKILL)
         stop_recorded(state.processes(), 10)
     _console().print(f"Stopped in {time.monotonic() - began:.1f} s.")

@@ -46,6 +46,7 @@ def _command(context: Context) -> Command:
         "-webdav=false",
         "-admin.ui=false",
         "-master.telemetry=false",
+        "-volume.preStopSeconds=0",
     )
     environment = {
         **os.environ,
