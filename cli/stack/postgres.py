@@ -116,8 +116,9 @@ def _give_to_system_user(path: Path) -> None:
     user = _system_user()
     if user is None or path.stat().st_uid == user.pw_uid:
         return
+    os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     for parent, directories, files in os.walk(path):
-        for name in ("", *directories, *files):
+        for name in (*directories, *files):
             os.chown(Path(parent, name), user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
