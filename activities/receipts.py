@@ -6,7 +6,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from activities.signing import Verifier
-from models.canonical import NotCanonicalError, canonical_json
+from models.canonical import NotCanonicalError
 from models.receipt import (
     GENESIS_HASH,
     HEAD_DOMAIN,
@@ -21,7 +21,7 @@ from models.receipt import (
 
 MAX_LINE_BYTES = 1024 * 1024
 
-LineT = TypeVar("LineT", bound=BaseModel)
+LineT = TypeVar("LineT", ExportHeader, ReceiptEntry)
 
 
 class VerifiedExport(BaseModel):
@@ -129,7 +129,7 @@ def _read(model: type[LineT], number: int, line: bytes) -> LineT:
         place = ".".join(str(part) for part in fault["loc"]) or "line"
         raise ReceiptChainBrokenError(number, f"{place}: {fault['msg']}") from None
     try:
-        canonical = canonical_json(parsed.model_dump(mode="json")) + b"\n"
+        canonical = parsed.line()
     except NotCanonicalError as error:
         raise ReceiptChainBrokenError(number, error.message) from None
     if canonical != line:

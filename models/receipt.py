@@ -7,7 +7,6 @@ still be verified; the mandate's nonce keeps a blanked body from being guessed. 
 """
 
 import hashlib
-from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -102,6 +101,10 @@ class ReceiptEntry(BaseModel):
     signature: Signature
     kid: KeyId
 
+    def line(self) -> bytes:
+        """Return the entry as a line of an export."""
+        return canonical_json(self.model_dump(mode="json")) + b"\n"
+
 
 class ChainHead(BaseModel):
     """How long a tenant's chain was at a time: what tells a whole export from one with its tail cut."""
@@ -128,6 +131,10 @@ class ExportHeader(BaseModel):
     signature: Signature
     kid: KeyId
 
+    def line(self) -> bytes:
+        """Return the header as the first line of an export."""
+        return canonical_json(self.model_dump(mode="json")) + b"\n"
+
 
 def body_hash(body: bytes) -> bytes:
     """Return the digest under which a canonical body enters its entry's hash."""
@@ -139,13 +146,6 @@ def entry_hash(prev_hash: bytes, chain_index: int, digest: bytes) -> bytes:
     return hashlib.sha256(
         b"\x00" + RECEIPT_DOMAIN + prev_hash + chain_index.to_bytes(8, "big") + digest
     ).digest()
-
-
-def write_export(header: ExportHeader, entries: Iterable[ReceiptEntry]) -> Iterable[bytes]:
-    """Yield the lines of an export (JSON Lines, each canonical), header first."""
-    yield canonical_json(header.model_dump(mode="json")) + b"\n"
-    for entry in entries:
-        yield canonical_json(entry.model_dump(mode="json")) + b"\n"
 
 
 class ReceiptNotFoundError(NotFoundError):
@@ -194,6 +194,11 @@ class Receipt(Record, table=True):
     execution_id: str | None = Field(default=None, index=True)
     outcome: ReceiptOutcome = Field(sa_type=Text)
     issued_at: datetime = time_field()
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was issued."""
+        return self.issued_at
 
 
 class ReceiptChain(Record, table=True):

@@ -2,13 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, Text
 from sqlmodel import Field
 
-from models.errors import NotFoundError, PermissionDeniedError
+from models.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
 from models.money import MAX_AMOUNT, Currency, PositiveMinorUnits
 from models.table import Record, time_field
 
@@ -33,6 +32,16 @@ class WalletNotFoundError(NotFoundError):
         )
 
 
+class WalletCurrencyError(InvalidRequestError):
+    """A top-up came in another currency than the wallet's."""
+
+    code = "WALLET_CURRENCY_MISMATCH"
+
+    def __init__(self, wallet_currency: str) -> None:
+        rule = f"must be the wallet's currency, {wallet_currency}, or left out"
+        super().__init__(f"The currency {rule}.", details={"fields": {"currency": rule}})
+
+
 class TopUpsDisabledError(PermissionDeniedError):
     """Wallets are not topped up through this operation here."""
 
@@ -40,8 +49,8 @@ class TopUpsDisabledError(PermissionDeniedError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Top-ups without a payment are for the embedded stack only; the operator allows them with "
-            "the setting WALLET_TOP_UPS."
+            "Wallets are topped up without a payment in the embedded stack only, where Switchyard issues "
+            "its own tokens; here, pay through a rail."
         )
 
 
@@ -98,7 +107,7 @@ class TopUpRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    amount: Annotated[PositiveMinorUnits, "minor units"]
+    amount: PositiveMinorUnits
     currency: Currency | None = None
     """The wallet's own where it is left out; another one is refused."""
 
@@ -115,6 +124,11 @@ class WalletView(BaseModel):
     held: int
     """What is set aside for runs that have not ended."""
     created_at: datetime
+
+    @property
+    def id(self) -> str:
+        """The wallet is a ledger account; this is its identifier."""
+        return self.wallet_id
 
 
 class TopUpView(BaseModel):

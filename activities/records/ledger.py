@@ -6,6 +6,7 @@ accounts out of that order and meet another transaction head-on.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -158,13 +159,15 @@ async def find_account(connection: Connection, account_id: str) -> LedgerAccount
 
 
 async def list_accounts(
-    connection: Connection, *, owner_id: str | None = None, after: str = "", limit: int = 50
+    connection: Connection, *, owner_id: str | None, before: tuple[datetime, str] | None, limit: int
 ) -> list[LedgerAccount]:
-    """Read accounts in the order of their identifiers, from behind ``after``."""
+    """Read accounts, newest first; ``owner_id`` limits them to one owner's."""
+    created_at, identifier = before if before is not None else (None, None)
     cursor = await connection.execute(
-        "SELECT * FROM ledger_accounts WHERE id > %s AND (%s::text IS NULL OR owner_id = %s) "
-        "ORDER BY id LIMIT %s",
-        [after, owner_id, owner_id, limit],
+        "SELECT * FROM ledger_accounts WHERE (%(owner)s::text IS NULL OR owner_id = %(owner)s) "
+        "AND (%(at)s::timestamptz IS NULL OR (created_at, id) < (%(at)s, %(before)s)) "
+        "ORDER BY created_at DESC, id DESC LIMIT %(limit)s",
+        {"owner": owner_id, "at": created_at, "before": identifier, "limit": limit},
     )
     return [LedgerAccount.model_validate(row) for row in await cursor.fetchall()]
 

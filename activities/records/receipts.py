@@ -96,14 +96,15 @@ async def find_receipt(connection: Connection, receipt_id: str) -> Receipt:
 
 
 async def list_receipts(
-    connection: Connection, *, user_id: str | None, before_index: int | None = None, limit: int = 50
+    connection: Connection, *, user_id: str | None, before: tuple[datetime, str] | None, limit: int
 ) -> list[Receipt]:
-    """Read receipts of the transaction's tenant, newest first, from before ``before_index``."""
+    """Read receipts of the transaction's tenant, newest first; ``user_id`` limits them to one user's."""
+    issued_at, identifier = before if before is not None else (None, None)
     cursor = await connection.execute(
         "SELECT * FROM receipts WHERE (%(user)s::text IS NULL OR user_id = %(user)s) "
-        "AND (%(before)s::bigint IS NULL OR chain_index < %(before)s) "
-        "ORDER BY chain_index DESC LIMIT %(limit)s",
-        {"user": user_id, "before": before_index, "limit": limit},
+        "AND (%(at)s::timestamptz IS NULL OR (issued_at, id) < (%(at)s, %(before)s)) "
+        "ORDER BY issued_at DESC, id DESC LIMIT %(limit)s",
+        {"user": user_id, "at": issued_at, "before": identifier, "limit": limit},
     )
     return [Receipt.model_validate(row) for row in await cursor.fetchall()]
 
