@@ -8,7 +8,9 @@ Fixtures (all session-scoped, all yield `models.settings.Settings`):
 - ``object_store``     S3 with its bucket
 - ``services``         database + Temporal + S3 in one `Settings`: what most tests want
 - ``docker_engine``    a Docker Engine
-- ``stack``            everything, with the worker and the API running
+- ``agent_image``      a Docker Engine with the image agents run in
+- ``stack``            everything, with the worker and the API running; ``embedded_stack`` is the same as an
+  `EmbeddedStack`, for tests that kill parts of it
 
 Tests share these servers, so each makes its own tenants, ids and task queues.
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack.embedded import EmbeddedStack
+from cli.stack.state import settings_of_stack
 from models.settings import Settings, environment_variable
 
 TIME_SKIPPING = {"frontend.WorkflowTimeSkippingEnabled": "true"}
@@ -75,3 +78,28 @@ def object_store(stack_directory: Path) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def services(database: Settings, temporal_server: Settings, object_store: Settings) -> Settings:
     return _merged(database, temporal_server, object_store)
+
+
+@pytest.fixture(scope="session")
+def docker_engine(stack_directory: Path) -> Iterator[Settings]:
+    with EmbeddedStack(stack_directory / "docker", parts=["docker"]) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def agent_image(stack_directory: Path, docker_engine: Settings) -> Settings:
+    # The step ends once the image is there; the engine is kept by the other fixture.
+    with EmbeddedStack(stack_directory / "image", parts=["docker", "image"]):
+        return docker_engine
+
+
+@pytest.fixture(scope="session")
+def embedded_stack(stack_directory: Path) -> Iterator[EmbeddedStack]:
+    stack = EmbeddedStack(stack_directory / "stack", durable=False, temporal_options=TIME_SKIPPING)
+    with stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def stack(embedded_stack: EmbeddedStack) -> Settings:
+    return settings_of_stack(embedded_stack.directory)
