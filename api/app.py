@@ -8,9 +8,12 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 import api.codec
+import api.event
+import api.execution
 import api.health
 import api.identity
 import api.issuer
+import api.payment
 from activities.telemetry.logs import configure_logging
 from api.body import BodyMiddleware
 from api.correlation import CorrelationMiddleware
@@ -24,6 +27,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.issuer.router,
     api.identity.router,
     api.codec.router,
+    api.event.router,
+    api.execution.router,
+    api.payment.router,
 )
 """Every router that is served; a domain's router is added here."""
 

@@ -8,7 +8,7 @@ sits at the machine.
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from google.protobuf.message import Error as ProtobufError
@@ -31,6 +31,9 @@ router = APIRouter(prefix="/codec", tags=["monitoring"])
 
 PREFIX = "/codec/"
 MAX_PAYLOADS = 1000
+
+_ANONYMOUS_LOCALLY: dict[str, Any] = {"security": [{}]}
+"""In the embedded stack credentials are not needed."""
 
 Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"})]
 
@@ -85,6 +88,7 @@ def _has_credentials(request: Request) -> bool:
     operation_id="codec_decode",
     dependencies=[Depends(_may_decode)],
     responses=errors(UndecodablePayloadError),
+    openapi_extra=_ANONYMOUS_LOCALLY,
 )
 async def decode(body: Payloads, services: ServicesDep) -> Payloads:
     """Decrypt payloads for display."""
@@ -95,7 +99,12 @@ async def decode(body: Payloads, services: ServicesDep) -> Payloads:
     return _written(decoded)
 
 
-@router.post("/encode", operation_id="codec_encode", dependencies=[Depends(_may_decode)])
+@router.post(
+    "/encode",
+    operation_id="codec_encode",
+    dependencies=[Depends(_may_decode)],
+    openapi_extra=_ANONYMOUS_LOCALLY,
+)
 async def encode(body: Payloads, services: ServicesDep) -> Payloads:
     """Encrypt payloads that somebody typed into the Web UI."""
     return _written(await _codec(services).encode(_read(body)))

@@ -75,7 +75,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         _add(responses, _WITH_CREDENTIALS.items())
         # Two schemes are two ways in, not two keys to one door.
         names = {name: scopes for entry in operation["security"] for name, scopes in entry.items()}
-        operation["security"] = [{name: scopes} for name, scopes in names.items()]
+        anonymous: list[dict[str, Any]] = [{}] if {} in operation["security"] else []
+        operation["security"] = [{name: scopes} for name, scopes in names.items()] + anonymous
     if "{" in path:
         _add(responses, _WITH_PATH.items())
     if any(parameter.get("name") == "Idempotency-Key" for parameter in operation.get("parameters", [])):

@@ -1,0 +1,111 @@
+"""The served OpenAPI document is true: schemathesis finds no 5xx and no answer that breaks its own schema.
+
+Each operation that any router declares is tried against a real server, with generated requests that follow
+the document and with ones that break it. ``SCHEMATHESIS_EXAMPLES`` makes it look longer.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    missing_required_header,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from api.app import create_app
+from api.issuer_key import IssuerKey
+from cli.stack.ports import free_ports
+from models.identity import Role
+from models.settings import Settings
+
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8"))
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    missing_required_header,
+    unsupported_method,
+    ignored_auth,
+]
+
+
+@pytest.fixture(scope="module")
+def server(api_settings: Settings) -> Iterator[str]:
+    """The application behind a real HTTP server, on a thread of its own."""
+    port = free_ports(1)[0]
+    settings_here = api_settings.model_copy(
+        update={"api_port": port, "public_url": f"http://127.0.0.1:{port}"}
+    )
+    uvicorn_server = uvicorn.Server(
+        uvicorn.Config(create_app(settings_here), host="127.0.0.1", port=port, log_config=None)
+    )
+    thread = threading.Thread(target=lambda: asyncio.run(uvicorn_server.serve()), daemon=True)
+    thread.start()
+    deadline = threading.Event()
+    while not uvicorn_server.started and thread.is_alive():
+        deadline.wait(0.05)
+    yield f"http://127.0.0.1:{port}"
+    uvicorn_server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def credentials(issuer_key: IssuerKey, api_settings: Settings) -> dict[str, str]:
+    token = issuer_key.issue(
+        issuer=api_settings.jwt_issuer,
+        audience=api_settings.jwt_audience,
+        name="schemathesis",
+        tenant_id="schemathesis",
+        roles=[Role.ADMIN],
+    )
+    return {"Authorization": f"Bearer {token}"}
+
+
+# The document does not depend on the settings, so it can be read before any server runs.
+schema: Any = schemathesis.openapi.from_dict(
+    create_app(Settings()).openapi(),
+    config=SchemathesisConfig(
+        projects=ProjectsConfig(
+            default=ProjectConfig(generation=GenerationConfig(max_examples=EXAMPLES, allow_x00=True))
+        )
+    ),
+)
+parametrize = cast("Callable[[Callable[..., None]], Callable[..., None]]", schema.parametrize())
+
+
+@parametrize
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
+)
+def test_every_answer_of_an_operation_is_documented(
+    case: Any, server: str, credentials: dict[str, str]
+) -> None:
+    case.call_and_validate(base_url=server, headers=credentials, checks=CHECKS)
