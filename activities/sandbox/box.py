@@ -29,6 +29,7 @@ from models.sandbox import SandboxRequest
 FRAME_PREFIX = struct.Struct(">4sIQQ")
 FRAME_MAGIC = b"SWY1"
 MAX_INPUTS_IN_ENVIRONMENT = 96 * 1024
+REMOVE_ATTEMPTS = 4
 EGRESS_PROXY = "http://127.0.0.1:3128"
 # How long after the worker's own deadline the supervisor ends the execution by itself, should the worker die.
 INNER_GRACE_SECONDS = 1.0
@@ -81,6 +82,11 @@ class Box:
     def name_of(request: SandboxRequest) -> str:
         """Container name of an attempt at an execution."""
         return f"agent-{request.execution_id}-{request.attempt}"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the container is attached and has not ended; costs no call to the engine."""
+        return self._stream is not None and not self._stream.ended
 
     async def open(self, *, idle_seconds: float, request: SandboxRequest | None = None) -> None:
         """Create, attach, start. On any error, also cancellation, `remove` must follow.
@@ -226,12 +232,17 @@ class Box:
 
 
 def _remove(client: docker.APIClient, container: str) -> None:
-    try:
-        client.remove_container(container, force=True, v=True)
-    except docker.errors.APIError as error:
-        # 409: its removal is already under way.
-        if error.status_code not in (404, 409):
-            raise
+    for attempt in range(REMOVE_ATTEMPTS):
+        try:
+            client.remove_container(container, force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code == 404 or "already in progress" in str(error):
+                return
+            # The container ended by itself between the engine's look at it and its kill.
+            if attempt + 1 == REMOVE_ATTEMPTS:
+                raise
+        else:
+            return
 
 
 def agent_environment(request: SandboxRequest, inputs: bytes) -> dict[str, str]:

@@ -1,12 +1,11 @@
 """Docker's blocking SDK, called from asyncio: a pool of threads, each with its own client."""
 
 import asyncio
-import os
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 import docker
 import docker.errors
@@ -18,6 +17,7 @@ Result = TypeVar("Result")
 # read as requests' ConnectionError.
 ENGINE_ERRORS: Final = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 FRAME_HEADER: Final = 8
+STREAM_LIMIT: Final = 1 << 20
 STDOUT: Final = 1
 STDERR: Final = 2
 
@@ -47,13 +47,37 @@ class Engine:
         return await loop.run_in_executor(self._executor, lambda: function(self.client()))
 
     async def attach(self, container: str) -> "AttachedStream":
-        """Attach to a container's three streams. Attach before start, or early output is lost."""
-        raw = await self.call(lambda client: _attach(client, container))
-        raw.setblocking(False)
+        """Attach to a container's three streams. Attach before start, or early output is lost.
+
+        The SDK's own attach hands out a socket that belongs to an HTTP response and closes with it, so the
+        few lines of the upgrade are spoken here (Docker Engine API, "Attach to a container").
+
+        Raises:
+            OSError: The engine is away or refuses.
+        """
+        address = urlsplit(self.docker_host)
+        if address.scheme == "unix":
+            opening = asyncio.open_unix_connection(address.path, limit=STREAM_LIMIT)
+        elif address.scheme in ("tcp", "http") and address.hostname:
+            opening = asyncio.open_connection(address.hostname, address.port or 2375, limit=STREAM_LIMIT)
+        else:
+            raise ConnectionError(f"DOCKER_HOST {self.docker_host} must be unix://PATH or tcp://HOST:PORT")
+        reader, writer = await opening
         try:
-            reader, writer = await asyncio.open_connection(sock=raw, limit=1 << 20)
+            query = "stdin=1&stdout=1&stderr=1&stream=1"
+            writer.write(
+                f"POST /containers/{container}/attach?{query} HTTP/1.1\r\nHost: docker\r\n"
+                "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+            head = await reader.readuntil(b"\r\n\r\n")
+            status = head.split(b" ", 2)[1]
+            if status not in (b"101", b"200"):
+                raise ConnectionError(f"the engine refused to attach: HTTP {status.decode()}")
+        except asyncio.IncompleteReadError as error:
+            writer.transport.abort()
+            raise ConnectionError("the engine ended the connection") from error
         except BaseException:
-            raw.close()
+            writer.transport.abort()
             raise
         return AttachedStream(reader, writer)
 
@@ -63,16 +87,6 @@ class Engine:
         await loop.run_in_executor(None, lambda: self._executor.shutdown(wait=True))
         for client in self._clients:
             client.close()
-
-
-def _attach(client: docker.APIClient, container: str) -> socket.socket:
-    params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-    held: Any = client.attach_socket(container, params=params)
-    # The SDK's object belongs to the HTTP response and closes with it: keep our own descriptor.
-    try:
-        return socket.socket(fileno=os.dup(held.fileno()))
-    finally:
-        held.close()
 
 
 class AttachedStream:
@@ -99,6 +113,11 @@ class AttachedStream:
         for part in parts:
             self._writer.write(part)
         await self._writer.drain()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended and everything was read."""
+        return self._reader.at_eof()
 
     def close(self) -> None:
         """Close the connection; the engine then closes the container's standard input."""

@@ -10,6 +10,7 @@ from activities.sandbox.box import Box
 from activities.sandbox.engine import ENGINE_ERRORS, Engine
 from activities.sandbox.outcome import ContainerState, build_result
 from activities.sandbox.output import OutputCollector, OutputListener
+from activities.sandbox.pool import WarmPool
 from activities.sandbox.settings import SandboxSettings
 from activities.sandbox.spec import ContainerClass
 from activities.sandbox.starter import Starter
@@ -34,19 +35,21 @@ class SandboxRunner:
         self.settings = settings or SandboxSettings()
         self.engine = Engine(self.settings.docker_host)
         self.starter = Starter(self.engine, self.settings)
+        self.pool = WarmPool(self.starter, self.settings)
 
     async def start(self) -> None:
-        """Look at the engine.
+        """Look at the engine and begin to fill the pool.
 
         Raises:
             SandboxUnavailableError: The engine does not answer.
             SandboxImageError: It has no agent image.
         """
         await self.starter.host()
+        self.pool.start()
 
     async def close(self) -> None:
         """Remove what is left and close the connections."""
-        await self.starter.close()
+        await self.pool.close()
         await self.engine.close()
 
     async def run(
@@ -69,7 +72,7 @@ class SandboxRunner:
         try:
             kind = ContainerClass.of(request.runtime, request.limits)
             try:
-                box = await self.starter.cold(kind, request)
+                box = self.pool.take(kind) or await self.starter.cold(kind, request)
             except (SandboxUnavailableError, SandboxImageError) as error:
                 return SandboxResult(exit_reason=ExitReason.INFRA_LOST, started=False, detail=error.message)
             except ENGINE_ERRORS as error:
@@ -82,6 +85,7 @@ class SandboxRunner:
             finally:
                 # The result is known when the supervisor has reported; the removal need not be waited for.
                 self.starter.discard(box)
+                self.pool.refill()
         finally:
             if beating is not None:
                 beating.cancel()
@@ -99,6 +103,8 @@ class SandboxRunner:
         draining = asyncio.create_task(_drain(box, output, over_cap))
         feeding = asyncio.create_task(box.feed(request, token))
         over = asyncio.create_task(over_cap.wait())
+        # Only for people and the reaper: the agent does not wait for its container's name.
+        naming = asyncio.create_task(box.rename(Box.name_of(request)) if box.warm else _nothing())
         try:
             await asyncio.wait(
                 {feeding, draining}, timeout=self.settings.start_timeout, return_when=asyncio.FIRST_COMPLETED
@@ -124,7 +130,7 @@ class SandboxRunner:
         finally:
             for task in (draining, feeding, over):
                 task.cancel()
-            await asyncio.gather(draining, feeding, over, return_exceptions=True)
+            await asyncio.gather(draining, feeding, over, naming, return_exceptions=True)
         return build_result(
             output, limits, killed_by=killed_by, state=state, fed=box.fed, elapsed_ms=elapsed_ms, lost=lost
         ).model_copy(update={"warm": box.warm})
@@ -140,6 +146,10 @@ async def _drain(box: Box, output: OutputCollector, over_cap: asyncio.Event) -> 
         output.feed(*frame)
         if output.over_cap is not None:
             over_cap.set()
+
+
+async def _nothing() -> None:
+    """No work."""
 
 
 async def _beat(heartbeat: Heartbeat) -> None:

@@ -81,7 +81,8 @@ class Starter:
         async with self._starts:
             opening = asyncio.ensure_future(self._open_ready(box, idle_seconds, request))
             try:
-                await asyncio.wait_for(asyncio.shield(opening), self._settings.start_timeout)
+                async with asyncio.timeout(self._settings.start_timeout):
+                    await asyncio.shield(opening)
             except BaseException:
                 # The thread inside cannot be stopped: what it still creates must be removed after it.
                 await asyncio.shield(self.discard(box, after=opening))
