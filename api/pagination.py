@@ -59,7 +59,7 @@ class Page(BaseModel, Generic[ItemT]):
 
     items: list[ItemT]
     next_cursor: str | None = Field(
-        description="Pass as `cursor` to get the next page; null on the last one."
+        default=None, description="Pass as `cursor` to get the next page; null on the last one."
     )
 
 
