@@ -1,0 +1,520 @@
+"""What a file is, by its bytes; and whether its name says so."""
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+
+from activities.scanning import python_rules
+from activities.scanning.decoding import mostly_text
+from activities.scanning.findings import Collector
+from activities.scanning.javascript_scopes import parse_javascript
+from activities.scanning.text_checks import (
+    SHELL_CODE,
+    dangerous_command,
+    looks_like_javascript,
+    looks_like_python,
+)
+from models.manifest import Capability
+from models.scanning import Severity
+
+_PYTHON_SUFFIXES = frozenset({".py", ".pyw", ".pyi"})
+_JAVASCRIPT_SUFFIXES = frozenset({".js", ".mjs", ".cjs", ".jsx"})
+_TYPESCRIPT_SUFFIXES = frozenset({".ts", ".mts", ".cts"})
+_PROSE_SUFFIXES = frozenset({".md", ".rst", ".markdown", ".adoc"})
+_PROSE_NAMES = re.compile(
+    r"^(?:readme|license|licence|copying|changelog|changes|history|authors|contributors|notice|metadata|record|wheel|pkg-info|security|thanks|todo|news|install)\b",
+    re.IGNORECASE,
+)
+_LIBRARY = re.compile(r"\.(?:so|pyd|dll|dylib|node)(?:\.\d+)*$", re.IGNORECASE)
+_EXECUTABLE = re.compile(r"\.exe$", re.IGNORECASE)
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x7fELF", "elf"), (b"\xfe\xed\xfa\xce", "macho"), (b"\xfe\xed\xfa\xcf", "macho"), (b"\xce\xfa\xed\xfe", "macho"),
+    (b"\xcf\xfa\xed\xfe", "macho"), (b"\0asm", "wasm"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "rar"), (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"), (b"%PDF-", "pdf"),
+    (b"SQLite format 3\0", "sqlite"), (b"!<arch>\n", "ar"), (b"\xed\xab\xee\xdb", "rpm"), (b"dex\n", "dex"), (b"wOFF", "font"),
+    (b"wOF2", "font"), (b"\0\x01\0\0", "font"), (b"OTTO", "font"), (b"\0\0\x01\0", "ico"), (b"RIFF", "riff"), (b"ID3", "mp3"),
+    (b"OggS", "ogg"), (b"\x93NUMPY", "npy"), (b"\x89HDF", "hdf5"), (b"PAR1", "parquet"), (b"TZif", "tzif"), (b"\xde\x12\x04\x95", "mo"),
+    (b"\x95\x04\x12\xde", "mo"), (b"BM", "bmp"), (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"glTF", "gltf"), (b"fLaC", "flac"),
+    (b"\xd0\xcf\x11\xe0", "ole"), (b"\x00\x00\x00\x0cjP", "jp2"), (b"bplist00", "plist"),
+)  # fmt: skip
+_SUFFIX_OF_KIND: dict[str, tuple[str, ...]] = {
+    "zip": (".zip", ".whl", ".jar", ".egg", ".xlsx", ".docx", ".pptx", ".npz", ".odt", ".vsix", ".xpi", ".ods", ".pt", ".pth", ".apk", ".nupkg", ".epub"),
+    "gzip": (".gz", ".tgz", ".svgz", ".nii"), "bzip2": (".bz2", ".tbz"), "xz": (".xz", ".txz"), "7z": (".7z",), "rar": (".rar",), "zstd": (".zst",),
+    "pickle": (".pkl", ".pickle", ".p", ".joblib", ".dat"), "wasm": (".wasm",), "pyc": (".pyc", ".pyo"),
+}  # fmt: skip
+_PICTURES = frozenset({"png", "jpeg", "gif", "ico", "bmp", "riff", "tiff"})
+_IGNORABLE = frozenset({0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x180E})
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_HIDDEN_RUN = re.compile(
+    "[\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\U000e0000-\U000e01ef\u3164\uffa0\u115f\u1160]{6,}"
+)
+_HIDDEN_IDENTIFIER = re.compile("[\u3164\uffa0\u115f\u1160]")
+_ACTIVE_MARKUP = re.compile(
+    r"<script\b|\bon(?:load|error|click|mouseover)\s*=|javascript:|<foreignObject\b", re.IGNORECASE
+)
+_SCRIPT_BODY = re.compile(r"<script\b[^>]*>(.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
+_PE_HEADER = b"PE\0\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file is.
+
+    Attributes:
+        name: ``python``, ``javascript``, ``typescript``, ``tsx``, ``shell``, ``json``, ``text``, ``elf``, …
+        is_text: Whether it reads as text.
+        language: Name of the rules to apply, ``text`` for none.
+        odd: Whether code was found under a name that does not say so.
+    """
+
+    name: str
+    is_text: bool = False
+    language: str = "text"
+    odd: bool = False
+
+
+def suffix(path: str) -> str:
+    """Return the lower-case extension of ``path`` with its dot, or an empty text."""
+    name = path.rsplit("/", 1)[-1]
+    head, dot, tail = name.rpartition(".")
+    return f".{tail.lower()}" if dot and (head or tail) else ""
+
+
+def as_text(data: bytes) -> str:
+    """Decode as an interpreter would: UTF-8 with or without mark, UTF-16 with mark, else Latin-1."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def sniff(path: str, data: bytes) -> Kind:
+    """Find out what a file is by its content; the name only chooses between grammars."""
+    binary = _binary_kind(data)
+    if binary is not None:
+        return Kind(binary)
+    extension = suffix(path)
+    if extension in _PYTHON_SUFFIXES:
+        return Kind("python", True, "python")
+    if extension in _JAVASCRIPT_SUFFIXES:
+        return Kind("javascript", True, "javascript")
+    if extension in _TYPESCRIPT_SUFFIXES:
+        return Kind("typescript", True, "typescript")
+    if extension == ".tsx":
+        return Kind("tsx", True, "tsx")
+    if (
+        data[:2] not in (b"\xff\xfe", b"\xfe\xff")
+        and not mostly_text(data[:8_192])
+        and not _is_old_text(data)
+    ):
+        return Kind("binary")
+    return _text_kind(path, extension, as_text(data))
+
+
+def _is_old_text(data: bytes) -> bool:
+    sample = data[:4_096]
+    return (
+        bool(sample)
+        and b"\0" not in sample
+        and sum(byte < 32 and byte not in (9, 10, 12, 13) for byte in sample) < len(sample) * 0.02
+    )
+
+
+def _binary_kind(data: bytes) -> str | None:
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            if name == "bmp" and not (len(data) > 14 and struct.unpack("<I", data[2:6])[0] <= len(data) + 16):
+                continue
+            return name
+    if data[:2] == b"MZ" and (_PE_HEADER in data[:2_048] or b"\0" in data[:64]):
+        return "pe"
+    if data[:4] == b"\xca\xfe\xba\xbe":
+        return "macho" if len(data) > 8 and data[7] < 20 else "class"
+    if (
+        len(data) > 16
+        and data[2:4] == b"\r\n"
+        and data[0:2] != b"\r\n"
+        and data[1] in (0x0C, 0x0D, 0x0E, 0x0B, 0x0A)
+        and b"\0" in data[4:16]
+    ):
+        return "pyc"
+    if len(data) > 262 and data[257:262] == b"ustar":
+        return "tar"
+    if len(data) > 3 and data[0] == 0x80 and data[1] in (2, 3, 4, 5) and data[-1:] == b".":
+        return "pickle"
+    if (
+        re.match(rb"(?:c[\w.]+\n[\w.]+\n|\(i?[\w.]+\n)", data[:200])
+        and data.rstrip()[-1:] == b"."
+        and b"\nR" in data
+    ):
+        return "pickle"
+    return None
+
+
+def _text_kind(path: str, extension: str, text: str) -> Kind:
+    first = text[:200].split("\n", 1)[0]
+    if first.startswith("#!"):
+        if re.search(r"\bpython[\d.]*\b", first):
+            return Kind("python", True, "python", odd=extension not in ("", ".in", ".tmpl"))
+        if re.search(r"\b(?:node|deno|bun)\b", first):
+            return Kind("javascript", True, "javascript", odd=extension != "")
+        if re.search(r"\b(?:ba|da|z|k|c)?sh\b", first):
+            return Kind("shell", True)
+        if re.search(r"\b(?:perl|ruby|php|lua|osascript|pwsh)\b", first):
+            return Kind("script", True)
+    if extension in (".sh", ".bash", ".zsh", ".ps1", ".bat", ".cmd", ".command", ".fish", ".vbs"):
+        return Kind("shell", True)
+    if extension in (".json", ".map", ".webmanifest") or (text.lstrip()[:1] in ("{", "[") and _is_json(text)):
+        return Kind("notebook" if extension == ".ipynb" else "json", True)
+    if extension == ".ipynb":
+        return Kind("notebook", True)
+    if extension in (".html", ".htm", ".svg", ".xhtml", ".vue", ".svelte") or re.match(
+        r"\s*(?:<!doctype html|<html|<svg|<\?xml)", text[:200], re.IGNORECASE
+    ):
+        return Kind("markup", True)
+    if extension == ".pth":
+        return Kind("pth", True)
+    name = path.rsplit("/", 1)[-1]
+    if (
+        (extension in _PROSE_SUFFIXES
+        and len(text) < 2_000_000
+        and not _is_pure_code(text, prose=True))
+        or (_PROSE_NAMES.match(name)
+        and not _is_pure_code(text, prose=True))
+    ):
+        return Kind("text", True)
+    code = _is_pure_code(text)
+    if code is not None:
+        return Kind(
+            code,
+            True,
+            code,
+            odd=extension
+            not in (
+                ".pyx",
+                ".pxd",
+                ".pxi",
+                ".flow",
+                ".es",
+                ".es6",
+                ".jsm",
+                ".gyp",
+                ".gypi",
+                ".bzl",
+                ".jsonc",
+                ".json5",
+            ),
+        )
+    return Kind("text", True)
+
+
+def _is_json(text: str) -> bool:
+    if len(text) > 1 << 20:
+        return text.rstrip()[-1:] in ("}", "]")
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_pure_code(text: str, *, prose: bool = False) -> str | None:
+    """Return the language when the whole text is code, or None. Prose does not parse."""
+    if len(text) > 512 * 1024 or len(text) < 8:
+        return None
+    if looks_like_python(text):
+        tree = python_rules.parse_python(text)
+        if (
+            tree is not None
+            and any(type(node).__name__ in _PYTHON_STATEMENTS for node in tree.body)
+            and not _is_data_like(text)
+        ):
+            return "python"
+    if looks_like_javascript(text) and re.search(r"[;(){}=]", text):
+        parsed = parse_javascript(text.encode("utf-8", "replace"), "javascript")
+        if (
+            parsed is not None
+            and not parsed.root_node.has_error
+            and not (prose and parsed.root_node.named_child_count < 1)
+        ):
+            kinds = {node.type for node in parsed.root_node.named_children[:50]}
+            if kinds - {
+                "comment",
+                "expression_statement",
+                "labeled_statement",
+                "hash_bang_line",
+            } or re.search(r"\b(?:require|eval|import|fetch|Function)\s*\(|=>", text):
+                return "javascript"
+    return None
+
+
+_PYTHON_STATEMENTS = frozenset(
+    ["Import", "ImportFrom", "FunctionDef", "ClassDef", "Assign", "Expr", "With", "For", "If", "Try", "AsyncFunctionDef", "While"]
+)
+
+
+def _is_data_like(text: str) -> bool:
+    """A list of words or a configuration can parse as Python without doing anything."""
+    return "(" not in text and "import" not in text
+
+
+def check_file(path: str, data: bytes, kind: Kind, out: Collector) -> None:
+    """Report what the content alone gives away."""
+    name = kind.name
+    if name in ("elf", "pe", "macho", "wasm", "class", "dex"):
+        _native(path, name, out)
+    elif name == "pyc":
+        if suffix(path) in _SUFFIX_OF_KIND["pyc"]:
+            out.add("content.bytecode")
+        else:
+            out.add("native.disguised", detail="Python bytecode")
+    elif name == "pickle":
+        out.use(Capability.DESERIALISATION, 0, 0, "a pickle file")
+        out.add(
+            "content.serialised"
+            if suffix(path) in _SUFFIX_OF_KIND["pickle"]
+            else "content.disguised_archive",
+            detail="pickle",
+        )
+        out.payload(data, "pickle file", 0, "serialised")
+    elif name in ("zip", "gzip", "bzip2", "xz", "7z", "rar", "zstd", "tar", "ar", "rpm"):
+        honest = suffix(path) in _SUFFIX_OF_KIND.get(name, (f".{name}",))
+        out.add(
+            "content.nested_archive" if honest else "content.disguised_archive",
+            detail=name,
+            severity=None if honest or name == "ar" else Severity.HIGH,
+        )
+    elif name in _PICTURES or name in ("pdf", "font", "mp3", "ogg"):
+        _polyglot(data, name, out)
+    elif name == "binary":
+        _binary(path, data, out)
+    if kind.is_text:
+        _check_text(path, as_text(data), kind, out)
+
+
+def _native(path: str, name: str, out: Collector) -> None:
+    out.use(Capability.NATIVE, 0, 0, f"{name} file")
+    honest = (
+        _LIBRARY.search(path)
+        or (name == "wasm" and path.endswith(".wasm"))
+        or (name == "pe" and _EXECUTABLE.search(path))
+    )
+    if name == "pe" and path.endswith(".node"):
+        honest = _LIBRARY.search(path)
+    if not honest:
+        executable = suffix(path) == "" and "/bin/" in f"/{path}"
+        out.add("native.binary" if executable else "native.disguised", detail=name)
+
+
+def _polyglot(data: bytes, name: str, out: Collector) -> None:
+    end = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "gif": b"\x00;", "pdf": b"%%EOF"}.get(name)
+    tail = data[data.rfind(end) + len(end) :] if end and end in data else b""
+    if len(tail) > 16 and tail.strip(b"\0\r\n \t"):
+        text = tail.decode("latin-1")
+        if (
+            looks_like_python(text)
+            or looks_like_javascript(text)
+            or tail.lstrip()[:2] in (b"PK", b"MZ", b"\x1f\x8b")
+            or tail[:4] == b"\x7fELF"
+            or b"PK\x05\x06" in tail
+        ):
+            out.add(
+                "content.polyglot", detail=f"{len(tail)} bytes of code or archive after the end of the {name}"
+            )
+        elif len(tail) > 64:
+            out.add(
+                "content.polyglot",
+                detail=f"{len(tail)} bytes after the end of the {name}",
+                severity=Severity.MEDIUM,
+            )
+        out.payload(tail.strip(b"\0\r\n \t"), "tail of a picture", 0)
+    head = data[:65_536]
+    for pattern in (
+        rb"require\(['\"]child_process",
+        rb"\beval\(",
+        rb"import os\b",
+        rb"__import__\(",
+        rb"exec\(",
+        rb"<\?php",
+        rb"<script",
+    ):
+        if re.search(pattern, head) and name != "pdf":
+            out.add("content.polyglot", detail=f"code inside the {name}")
+            break
+
+
+def _binary(path: str, data: bytes, out: Collector) -> None:
+    if suffix(path) in (
+        ".txt",
+        ".md",
+        ".json",
+        ".yml",
+        ".yaml",
+        ".csv",
+        ".toml",
+        ".ini",
+        ".cfg",
+        ".html",
+        ".css",
+        ".xml",
+        ".log",
+    ):
+        out.add("content.opaque", detail="binary bytes under a text extension")
+    for mark in (b"\x7fELF", b"\0asm\x01", b"!This program cannot be run in DOS mode"):
+        position = data.find(mark)
+        if position >= 0:
+            out.add("native.disguised", detail=f"an executable at byte {position}")
+            return
+
+
+def _check_text(path: str, text: str, kind: Kind, out: Collector) -> None:
+    is_code = kind.language != "text"
+    if not text.isascii():
+        _invisible(text, is_code, out)
+    if kind.name == "shell" or (kind.name == "text" and suffix(path) == "" and SHELL_CODE.match(text)):
+        danger = dangerous_command(text)
+        if danger:
+            out.add("command.dangerous", detail=danger)
+        else:
+            out.add("content.shell", severity=Severity.LOW if kind.name == "shell" else None)
+    elif kind.name == "script":
+        out.add("content.shell", detail="a script of another language")
+    elif kind.name == "markup":
+        _markup(path, text, out)
+    elif kind.name == "json":
+        _json(path, text, out)
+    elif kind.name == "notebook":
+        _notebook(text, out)
+    elif kind.name == "pth":
+        _path_file(text, out)
+    name = path.rsplit("/", 1)[-1]
+    if name in ("sitecustomize.py", "usercustomize.py"):
+        out.add("install.hook", detail=name)
+    if kind.name == "text" and re.search(
+        r"_\$\$ND_FUNC\$\$_|!!python/(?:object|name|module)|\"py/(?:reduce|object)\"", text
+    ):
+        out.payload(text, "text", 0, "serialised")
+
+
+def _invisible(text: str, is_code: bool, out: Collector) -> None:
+    match = _BIDI.search(text)
+    if match and is_code:
+        out.add("evasive.unicode", text.count("\n", 0, match.start()) + 1, 0, f"U+{ord(match.group(0)):04X}")
+    run = _HIDDEN_RUN.search(text)
+    if run:
+        line = text.count("\n", 0, run.start()) + 1
+        if is_code or len(run.group(0)) >= 16:
+            out.add("evasive.unicode", line, 0, f"{len(run.group(0))} invisible characters in a row")
+    elif is_code:
+        count = sum(text.count(chr(code)) for code in _IGNORABLE)
+        hidden = _HIDDEN_IDENTIFIER.search(text)
+        if hidden:
+            out.add(
+                "evasive.unicode",
+                text.count("\n", 0, hidden.start()) + 1,
+                0,
+                "an invisible letter",
+                severity=Severity.MEDIUM,
+            )
+        elif count > 40:
+            out.add("evasive.unicode", 0, 0, f"{count} invisible characters", severity=Severity.MEDIUM)
+
+
+def _markup(path: str, text: str, out: Collector) -> None:
+    bodies = _SCRIPT_BODY.findall(text[:400_000])
+    for body in bodies[:20]:
+        if body.strip():
+            out.payload(body, "text", 0, "javascript")
+    if suffix(path) == ".svg" and _ACTIVE_MARKUP.search(text[:400_000]):
+        out.add("content.active_markup", detail="svg")
+
+
+def _json(path: str, text: str, out: Collector) -> None:
+    if len(text) > 1 << 20 or path.endswith(".map"):
+        return
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    stack: list[object] = [value]
+    steps = 0
+    while stack and steps < 20_000:
+        item = stack.pop()
+        steps += 1
+        if isinstance(item, dict):
+            if "mappings" in item and "sources" in item:
+                return
+            stack.extend(item.values())
+            if any(isinstance(key, str) and key.startswith("py/") for key in item):
+                out.payload(text[:100_000], "text", 0, "serialised")
+        elif isinstance(item, list):
+            stack.extend(item[:5_000])
+        elif isinstance(item, str) and len(item) > 15:
+            if "_$$ND_FUNC$$_" in item:
+                out.payload(item, "text", 0, "serialised")
+            elif looks_like_python(item) or looks_like_javascript(item) or _LOOKS_ENCODED.match(item):
+                out.payload(item, "data", 0)
+
+
+_LOOKS_ENCODED = re.compile(r"^[A-Za-z0-9+/_-]{24,}={0,2}$")
+
+
+def _notebook(text: str, out: Collector) -> None:
+    try:
+        cells = json.loads(text).get("cells", [])
+    except (ValueError, RecursionError, AttributeError):
+        out.add("parse.failed", detail="notebook")
+        return
+    for cell in cells[:500] if isinstance(cells, list) else []:
+        if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+            continue
+        source = cell.get("source", "")
+        joined = (
+            "".join(part for part in source if isinstance(part, str))
+            if isinstance(source, list)
+            else str(source)
+        )
+        code = "\n".join(line for line in joined.split("\n") if not line.lstrip().startswith("%"))
+        shell = "\n".join(line.lstrip()[1:] for line in code.split("\n") if line.lstrip().startswith("!"))
+        if dangerous_command(shell):
+            out.add("command.dangerous", detail=shell)
+        out.payload(
+            "\n".join(line for line in code.split("\n") if not line.lstrip().startswith("!")),
+            "executed",
+            0,
+            "python",
+        )
+
+
+def _path_file(text: str, out: Collector) -> None:
+    """A ``.pth`` file runs its ``import`` lines at interpreter start (module ``site``)."""
+    for number, line in enumerate(text.split("\n")[:200], 1):
+        if line.startswith(("import ", "import\t")):
+            simple = not re.search(
+                r"\bexec\b|\beval\b|base64|subprocess|urllib|socket|\bos\.(?:system|popen)|requests|compile|decode|open\(",
+                line,
+            )
+            out.add(
+                "install.hook",
+                number,
+                1,
+                "a .pth file with code",
+                severity=Severity.MEDIUM if simple else None,
+            )
+            out.payload(line, "executed", number, "python")
+
+
+def check_disguise(path: str, kind: Kind, out: Collector) -> None:
+    """Report code under a name that does not say so; worse when the code does something."""
+    if not kind.odd:
+        return
+    serious = out.blocks() or bool(set(out.capabilities) - {Capability.FILESYSTEM})
+    out.add(
+        "content.disguised_code",
+        detail=f"{kind.name} in {path.rsplit('/', 1)[-1]}",
+        severity=None if serious else Severity.MEDIUM,
+    )

@@ -1,0 +1,121 @@
+"""How rules report: the origin of a value, and a bounded collector per file."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from enum import IntFlag
+
+from activities.scanning.limits import MAX_FINDINGS_PER_RULE_AND_FILE
+from activities.scanning.rulebook import RULES
+from models.manifest import Capability
+from models.scanning import MAX_DECODED_CHARACTERS, Finding, Severity
+
+
+class Origin(IntFlag):
+    """Where a value comes from, gathered over every expression that flows into it."""
+
+    NONE = 0
+    FOLDED = 1  # put together from pieces: harmless unless the result is not
+    DECODED = 2  # base64, hex, rot13, compression, decryption, marshal
+    CHARACTERS = 4  # built from character codes
+    ARITHMETIC = 8  # xor or a translation table over characters
+    REVERSED = 16
+    NETWORK = 32
+    FILE = 64
+    ENVIRONMENT = 128
+    SIBLING = 256  # a value of another module or data file of the submission
+
+
+HIDING = Origin.DECODED | Origin.CHARACTERS | Origin.ARITHMETIC | Origin.REVERSED
+
+
+class Collector:
+    """Findings of one file. Repetitions of a rule beyond the cap are only counted.
+
+    Attributes:
+        path: Path of the file, with the layers of decoding.
+        findings: What was kept.
+        capabilities: First place each capability was seen: line, column, what.
+        payloads: Decoded texts that want a scan of their own: text, label, line, forced language.
+        dropped: Findings beyond the cap.
+    """
+
+    def __init__(self, path: str, source: str) -> None:
+        self.path = path
+        self.findings: list[Finding] = []
+        self.capabilities: dict[Capability, tuple[int, int, str]] = {}
+        self.payloads: list[tuple[str | bytes, str, int, str | None]] = []
+        self.dropped = 0
+        self._counts: Counter[str] = Counter()
+        self._seen: set[tuple[str, int, int]] = set()
+        self._source = source
+        self._lines: list[str] | None = None
+
+    def add(
+        self,
+        rule: str,
+        line: int = 0,
+        column: int = 0,
+        detail: str = "",
+        *,
+        decoded: object = None,
+        severity: Severity | None = None,
+    ) -> None:
+        """Report ``rule`` at a place (1-based); ``detail`` completes the rule's message."""
+        key = (rule, line, column)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self._counts[rule] += 1
+        definition = RULES[rule]
+        if self._counts[rule] > MAX_FINDINGS_PER_RULE_AND_FILE:
+            self.dropped += 1
+            return
+        self.findings.append(
+            Finding(
+                rule=rule,
+                file=self.path,
+                line=line,
+                column=column,
+                severity=severity or definition.severity,
+                message=f"{definition.message}{': ' + printable(detail, 160) if detail else ''}",
+                remedy=definition.remedy,
+                decoded_value=None if decoded is None else printable(decoded, MAX_DECODED_CHARACTERS),
+                snippet_hash=self._snippet_hash(line),
+            )
+        )
+
+    def use(self, capability: Capability, line: int, column: int, what: str) -> None:
+        """Note that the code uses ``capability``; the manifest decides what that means."""
+        if capability not in self.capabilities:
+            self.capabilities[capability] = (line, column, what)
+
+    def payload(self, text: str | bytes, label: str, line: int, language: str | None = None) -> None:
+        """Ask for a scan of a decoded value."""
+        self.payloads.append((text, label, line, language))
+
+    def blocks(self) -> bool:
+        """Whether a finding so far blocks."""
+        return any(finding.severity in (Severity.CRITICAL, Severity.HIGH) for finding in self.findings)
+
+    def _snippet_hash(self, line: int) -> str:
+        if line < 1:
+            return ""
+        if self._lines is None:
+            self._lines = self._source.split("\n")
+        text = self._lines[line - 1] if line <= len(self._lines) else ""
+        return hashlib.sha256(text.strip().encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def printable(value: object, limit: int) -> str:
+    """Cut ``value`` to ``limit`` characters and make invisible characters visible."""
+    text = value.decode("latin-1") if isinstance(value, bytes | bytearray) else str(value)
+    cut = text[: limit + 1]
+    if not (cut.isascii() and cut.isprintable()):
+        cut = "".join(
+            c if c.isprintable() and not 0xD800 <= ord(c) < 0xE000 else f"\\u{ord(c):04x}" for c in cut
+        )
+    return cut if len(cut) <= limit else cut[: limit - 1] + "…"
+
+
+Folder = Callable[[object], object]

@@ -1,0 +1,770 @@
+"""Rules for Python source: from the indexed nodes to findings and capabilities."""
+
+import ast
+import re
+import unicodedata
+import warnings
+from collections.abc import Mapping
+
+from activities.scanning.decoding import guess_layers
+from activities.scanning.findings import HIDING, Collector, Origin
+from activities.scanning.python_folding import PythonFolder
+from activities.scanning.python_names import (
+    CALL_CAPABILITIES,
+    CODE_METHODS,
+    CODE_SINKS,
+    DECODER_METHODS,
+    DECODERS,
+    DESERIALISERS,
+    FILE_METHODS,
+    GETATTR,
+    HOOK_LISTS,
+    IMPORT_SINKS,
+    MODULE_CAPABILITIES,
+    PATH_LOADERS,
+    PROCESS_CALLS,
+    STDLIB,
+    STRONG_TARGETS,
+    TEXT_RUNNERS,
+)
+from activities.scanning.python_scopes import PythonIndex, Scope, index_python
+from activities.scanning.python_values import Reference
+from activities.scanning.sinks import report_command, report_decoded, report_executed_origin
+from activities.scanning.text_checks import SENSITIVE_NAMES, TELLING_NAMES, looks_like_python
+from models.manifest import Capability
+from models.scanning import Severity
+
+_CODE_SUFFIXES = (".py", ".pyw", ".pyi", ".cfg", ".in", ".tmpl", ".pyx")
+_FILE_NAME = re.compile(r"^[\w./ -]{1,120}\.([A-Za-z0-9]{1,8})$")
+_ATTRIBUTE_WALK = re.compile(
+    r"\{[^{}]{0,80}\.?__(?:globals|class|init|builtins|subclasses|mro|base|dict|code|import|loader)[a-z_]*__"
+)
+_ENVIRONMENT_DUMPERS = frozenset(
+    {
+        "builtins.dict",
+        "builtins.str",
+        "builtins.repr",
+        "json.dumps",
+        "builtins.list",
+        "copy.copy",
+        "copy.deepcopy",
+        "pickle.dumps",
+        "urllib.parse.urlencode",
+        "pprint.pformat",
+    }
+)
+
+
+def parse_python(source: str | bytes) -> ast.Module | None:
+    """Parse, or return None when the parser refuses for any reason."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, UnicodeError):
+        return None
+
+
+def scan_python(
+    tree: ast.Module, source: str, collector: Collector, local_modules: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Apply every Python rule to one parsed file."""
+    index = index_python(tree)
+    PythonRules(index, source, collector, local_modules).run()
+
+
+class PythonRules:
+    """The rules, over one indexed module."""
+
+    def __init__(
+        self,
+        index: PythonIndex,
+        source: str,
+        collector: Collector,
+        local_modules: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        self.index = index
+        self.source = source
+        self.out = collector
+        self.folder = PythonFolder(index, source, local_modules)
+        self.values = self.folder.values
+
+    def run(self) -> None:
+        """Run all rules."""
+        self._imports()
+        self._names()
+        self._attributes()
+        for call, scope in self.index.calls:
+            self._call(call, scope)
+        self._subscripts()
+        self._assignments()
+        self._decorators()
+        self._classes()
+        self._joins()
+        self._strings()
+        self._identifiers()
+
+    # -- modules and names --------------------------------------------------------------------
+
+    def _imports(self) -> None:
+        for name, node in self.index.imports:
+            parts = name.split(".")
+            for end in range(len(parts), 0, -1):
+                capability = MODULE_CAPABILITIES.get(".".join(parts[:end]))
+                if capability is not None:
+                    self._use(capability, node, f"import {name}")
+                    break
+            else:
+                self._note_member(name, node)
+            if name in ("sitecustomize", "usercustomize"):
+                self._add("install.hook", node, name)
+            if parts[0] in (
+                "_posixsubprocess",
+                "_xxsubinterpreters",
+                "_interpreters",
+                "_testcapi",
+                "_winapi",
+            ):
+                self._add("evasive.reflection", node, f"import {name}")
+
+    def _note_member(self, name: str, node: ast.AST) -> None:
+        capability = CALL_CAPABILITIES.get(name)
+        if capability is not None:
+            self._use(capability, node, name)
+
+    def _names(self) -> None:
+        for node, scope in self.index.names:
+            reference = self.values.resolve(node, scope)
+            if reference is not None and reference.path in (
+                "builtins.exec",
+                "builtins.eval",
+                "builtins.__import__",
+            ):
+                self._use(Capability.DYNAMIC_CODE, node, node.id)
+
+    def _attributes(self) -> None:
+        for node, scope in self.index.attributes:
+            name = node.attr
+            reference = self.values.resolve(node, scope)
+            path = reference.path if reference else ""
+            if name in ("environ", "environb") and path.startswith("os."):
+                self._use(Capability.ENVIRONMENT, node, path)
+            elif name == "__subclasses__":
+                if _is_hierarchy_walk(node.value) or path.startswith("builtins.object"):
+                    self._add("evasive.subclasses", node)
+            elif name in ("__globals__", "func_globals") and isinstance(node.value, ast.Attribute) and node.value.attr in (
+                "__init__", "__func__", "__new__", "__enter__", "__exit__", "__call__", "__repr__"
+            ):  # fmt: skip
+                self._add("evasive.frames", node, f"{node.value.attr}.{name}")
+            elif name in ("f_builtins", "__builtins__") and path != "builtins":
+                self._add("evasive.frames", node, name)
+            elif name == "co_code":
+                self._use(Capability.DYNAMIC_CODE, node, name)
+            elif path in HOOK_LISTS:
+                self._use(Capability.DYNAMIC_CODE, node, path)
+
+    # -- calls --------------------------------------------------------------------------------
+
+    def _call(self, node: ast.Call, scope: Scope) -> None:
+        reference = self.values.resolve(node.func, scope)
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if reference is not None:
+            self._known_call(reference, node, scope)
+        elif isinstance(node.func, ast.Call | ast.Subscript | ast.IfExp | ast.BoolOp | ast.Lambda):
+            self._computed_callee(node, scope)
+        if method:
+            self._method_call(method, node, scope, reference)
+        if node.args or node.keywords:
+            self._passed_functions(node, scope, reference)
+
+    def _known_call(self, reference: Reference, node: ast.Call, scope: Scope) -> None:
+        path = reference.path
+        self._capability_of(path, node)
+        if reference.hidden and path in (
+            CODE_SINKS | IMPORT_SINKS | PROCESS_CALLS | DESERIALISERS | STRONG_TARGETS
+        ):
+            self._add("hidden.attribute", node, path, decoded=path)
+        elif reference.smuggled and path in (STRONG_TARGETS | CODE_SINKS):
+            self._add("evasive.smuggled_module", node, path)
+        elif reference.reflective and path in (
+            "builtins.exec",
+            "builtins.eval",
+            "builtins.compile",
+            "builtins.execfile",
+        ):
+            severity = Severity.HIGH if isinstance(node.func, ast.Call | ast.Subscript) else None
+            self._add("evasive.literal_reflection", node, path, severity=severity)
+        elif reference.reflective and path in STRONG_TARGETS:
+            self._add("evasive.literal_reflection", node, path)
+        if path in CODE_SINKS:
+            self._code_sink(path, node, scope)
+        if path in IMPORT_SINKS:
+            self._import_sink(path, node, scope)
+        if path in GETATTR or path in ("operator.attrgetter", "operator.methodcaller", "operator.itemgetter"):
+            self._getattr(path, node, scope)
+        if path in PROCESS_CALLS or path.startswith("subprocess."):
+            self._process(node, scope)
+        if path in DESERIALISERS:
+            self._deserialise(path, node, scope)
+        if path in DECODERS or path in ("urllib.parse.unquote",):
+            self._decoder(node, scope, DECODERS.get(path, "percent"))
+        if path.startswith("ctypes.") and node.args:
+            self._native(node, scope)
+        if path in (
+            "sys.settrace",
+            "sys.setprofile",
+            "sys.addaudithook",
+            "threading.settrace",
+            "threading.setprofile",
+        ):
+            self._add("evasive.trace", node, path)
+        if path in ("gc.get_objects", "gc.get_referrers", "gc.get_referents"):
+            self._add("evasive.frames", node, path, severity=Severity.MEDIUM)
+        if path == "logging.config.dictConfig" and node.args:
+            self._factories(node, scope)
+        if path in ("site.addsitedir", "site.addpackage", "site.main"):
+            self._add("install.hook", node, path, severity=Severity.MEDIUM)
+        if path in _ENVIRONMENT_DUMPERS and node.args:
+            inner = self.values.resolve(node.args[0], scope)
+            if inner is not None and inner.path in ("os.environ", "os.environb"):
+                self._environment_dump(node)
+        if path in ("os.environ.items", "os.environ.copy") and Capability.NETWORK in self.out.capabilities:
+            self._add("environment.dump", node, path, severity=Severity.LOW)
+
+    def _capability_of(self, path: str, node: ast.AST) -> None:
+        capability = CALL_CAPABILITIES.get(path)
+        if capability is None:
+            parts = path.split(".")
+            for end in range(len(parts) - 1, 0, -1):
+                capability = MODULE_CAPABILITIES.get(".".join(parts[:end])) or CALL_CAPABILITIES.get(
+                    ".".join(parts[:end])
+                )
+                if capability is not None:
+                    break
+        if capability is not None:
+            self._use(capability, node, path)
+
+    def _environment_dump(self, node: ast.AST) -> None:
+        serious = Capability.NETWORK in self.out.capabilities
+        self._add("exfiltration.environment" if serious else "environment.dump", node)
+
+    def _code_sink(self, path: str, node: ast.Call, scope: Scope) -> None:
+        argument = _first_argument(node)
+        if argument is None:
+            return
+        value = self.folder.fold(argument, scope)
+        if isinstance(value, str | bytes):
+            plain = self.folder.is_plain(argument) or isinstance(argument, ast.Constant)
+            origins = self.values.origins(argument, scope)
+            if origins & HIDING:
+                self._add("hidden.execution", node, path, decoded=value)
+            self.out.payload(value, "executed" if plain else "folded", node.lineno, "python")
+            return
+        if path in TEXT_RUNNERS and not isinstance(
+            argument, ast.Call | ast.Name | ast.BinOp | ast.JoinedStr | ast.Subscript
+        ):
+            return
+        origins = self.values.origins(argument, scope)
+        report_executed_origin(
+            self.out, origins, node.lineno, node.col_offset + 1, path, self._data_file(argument, scope)
+        )
+        if path not in TEXT_RUNNERS:
+            self._use(Capability.DYNAMIC_CODE, node, path)
+
+    def _data_file(self, argument: ast.AST, scope: Scope) -> str | None:
+        """Name the file that flows into ``argument`` when it is not a code file, or None."""
+        for name in self._strings_in(argument, scope):
+            match = _FILE_NAME.match(name)
+            if match and not name.endswith(_CODE_SUFFIXES) and not match.group(1).isdigit():
+                return name
+        return None
+
+    def _strings_in(self, node: ast.AST, scope: Scope, depth: int = 0) -> list[str]:
+        found: list[str] = []
+        for part in ast.walk(node):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                found.append(part.value)
+            elif isinstance(part, ast.Name) and depth < 4:
+                for binding in scope.lookup(part.id)[:4]:
+                    if binding.node is not None and isinstance(binding.node, ast.expr):
+                        found.extend(self._strings_in(binding.node, binding.scope, depth + 1))
+            elif isinstance(part, ast.BinOp | ast.JoinedStr):
+                value = self.folder.fold(part, scope)
+                if isinstance(value, str):
+                    found.append(value)
+            if len(found) > 64:
+                break
+        return found
+
+    def _import_sink(self, path: str, node: ast.Call, scope: Scope) -> None:
+        argument = _first_argument(
+            node,
+            position=1
+            if path in PATH_LOADERS and path not in ("runpy.run_path", "zipimport.zipimporter")
+            else 0,
+        )
+        if argument is None:
+            return
+        value = self.folder.fold(argument, scope)
+        origins = self.values.origins(argument, scope)
+        if isinstance(value, bytes):
+            value = value.decode("latin-1")
+        if isinstance(value, str):
+            self._imported_name(value, argument, origins, node, path)
+            return
+        if origins & HIDING:
+            self._add("hidden.import", node, path)
+        elif origins & Origin.NETWORK:
+            self._add("remote.execution", node, path)
+        self._use(Capability.DYNAMIC_CODE, node, path)
+
+    def _imported_name(
+        self, value: str, argument: ast.AST, origins: Origin, node: ast.Call, path: str
+    ) -> None:
+        if path in PATH_LOADERS:
+            if (
+                "." in value
+                and not value.endswith((".py", ".pyc", ".so", ".pyd", ".zip", ".whl", ".egg", "/"))
+                and value.rpartition(".")[2].isalpha()
+            ):
+                self._add("file.execution", node, value)
+            self._use(Capability.DYNAMIC_CODE, node, path)
+            return
+        parts = value.split(".")
+        capability = next(
+            (
+                MODULE_CAPABILITIES[name]
+                for end in range(len(parts), 0, -1)
+                if (name := ".".join(parts[:end])) in MODULE_CAPABILITIES
+            ),
+            None,
+        )
+        plain = self.folder.is_plain(argument)
+        if not plain and (
+            origins & HIDING
+            or capability is not None
+            or parts[0] in SENSITIVE_NAMES
+            or (parts[0] in STDLIB and isinstance(argument, ast.BinOp | ast.JoinedStr))
+        ):
+            self._add("hidden.import", node, value, decoded=value)
+        elif parts[0] in SENSITIVE_NAMES and path == "builtins.__import__":
+            self._add("evasive.literal_reflection", node, f"__import__({value!r})")
+        if capability is not None:
+            self._use(capability, node, f"{path}({value!r})")
+        self._use(Capability.DYNAMIC_CODE, node, path)
+
+    def _getattr(self, path: str, node: ast.Call, scope: Scope) -> None:
+        position = 0 if path.startswith("operator.") and path != "operator.getitem" else 1
+        if len(node.args) <= position:
+            return
+        argument = node.args[position]
+        value = self.folder.fold(argument, scope)
+        if isinstance(value, str):
+            if self.folder.is_plain(argument):
+                if value in ("__globals__", "__builtins__", "__subclasses__", "__code__") and path in GETATTR:
+                    self._add(
+                        "evasive.literal_reflection",
+                        node,
+                        value,
+                        severity=Severity.HIGH if value != "__code__" else None,
+                    )
+                elif (
+                    position == 0
+                    and ".__" in f".{value}"
+                    and any(part in SENSITIVE_NAMES for part in value.split("."))
+                ):
+                    self._add("evasive.format_walk", node, value)
+                return
+            names = set(value.split("."))
+            base = self.values.resolve(node.args[0], scope) if position else None
+            if names & SENSITIVE_NAMES or (base is not None and f"{base.path}.{value}" in CALL_CAPABILITIES) or self.values.origins(argument, scope) & HIDING:
+                self._add("hidden.attribute", node, value, decoded=value)
+            return
+        origins = self.values.origins(argument, scope)
+        if origins & (HIDING & ~Origin.REVERSED) or origins & Origin.NETWORK:
+            self._add("hidden.attribute", node, "a computed name")
+        elif position:
+            base = self.values.resolve(node.args[0], scope)
+            if base is not None and base.path in (
+                "os",
+                "subprocess",
+                "builtins",
+                "importlib",
+                "ctypes",
+                "sys.modules",
+            ):
+                self._use(Capability.DYNAMIC_CODE, node, f"getattr({base.path}, …)")
+
+    def _process(self, node: ast.Call, scope: Scope) -> None:
+        argument = _first_argument(node)
+        if argument is None:
+            return
+        origins = self.values.origins(argument, scope)
+        texts: list[str] = []
+        value = self.folder.fold(argument, scope)
+        if isinstance(value, list | tuple):
+            texts.append(" ".join(str(item) for item in value))
+        elif isinstance(value, str | bytes):
+            texts.append(value.decode("latin-1") if isinstance(value, bytes) else value)
+        else:
+            texts.append(" ".join(self._strings_in(argument, scope)))
+        texts.extend(
+            str(item) for extra in node.args[1:4] if (item := self.folder.fold(extra, scope)) is not None
+        )
+        report_command(self.out, " ".join(texts), origins, node.lineno, node.col_offset + 1)
+
+    def _deserialise(self, path: str, node: ast.Call, scope: Scope) -> None:
+        argument = _first_argument(node)
+        if argument is None:
+            return
+        if path in ("yaml.load", "yaml.load_all") and any(
+            "Safe" in ast.dump(extra) for extra in (*node.args[1:], *(k.value for k in node.keywords))
+        ):
+            return
+        value = self.folder.fold(argument, scope)
+        if isinstance(value, str | bytes):
+            self.out.payload(value, "deserialised", node.lineno, "serialised")
+            self._add("evasive.literal_reflection", node, f"{path} of a constant")
+        origins = self.values.origins(argument, scope)
+        if origins & Origin.NETWORK:
+            self._add("remote.execution", node, path)
+        elif (
+            origins & HIDING
+            and path.split(".")[0] in ("pickle", "marshal", "dill", "cloudpickle")
+            and (isinstance(value, bytes) or path.startswith("marshal"))
+        ):
+            self._add("hidden.execution", node, path)
+        self._use(Capability.DESERIALISATION, node, path)
+
+    def _decoder(self, node: ast.Call, scope: Scope, label: str) -> None:
+        value = self.folder.fold(node, scope)
+        if isinstance(value, str | bytes):
+            report_decoded(self.out, value, label, node.lineno, node.col_offset + 1)
+
+    def _native(self, node: ast.Call, scope: Scope) -> None:
+        origins = self.values.origins(_first_argument(node), scope)
+        if origins & (HIDING | Origin.NETWORK):
+            self._add("native.loaded", node)
+
+    def _factories(self, node: ast.Call, scope: Scope) -> None:
+        for text in self._strings_in(node.args[0], scope):
+            if text in STRONG_TARGETS or f"builtins.{text}" in STRONG_TARGETS:
+                self._add("evasive.reflection", node, text)
+
+    def _method_call(self, method: str, node: ast.Call, scope: Scope, reference: Reference | None) -> None:
+        if method in FILE_METHODS and reference is None:
+            self._use(Capability.FILESYSTEM, node, f".{method}()")
+        elif method in CODE_METHODS:
+            argument = _first_argument(node)
+            value = self.folder.fold(argument, scope) if argument is not None else None
+            if isinstance(value, str):
+                self.out.payload(value, "executed", node.lineno, "python")
+            elif argument is not None:
+                report_executed_origin(
+                    self.out,
+                    self.values.origins(argument, scope),
+                    node.lineno,
+                    node.col_offset + 1,
+                    method,
+                    None,
+                )
+            if method not in ("exec_module", "load_module"):
+                self._use(Capability.DYNAMIC_CODE, node, f".{method}()")
+        elif method in DECODER_METHODS or method == "translate":
+            self._decoder(node, scope, method)
+        elif method in ("decode", "encode") and self.values._codec_origin(node, scope):
+            self._decoder(node, scope, "codec")
+        elif method == "__import__":
+            self._add("evasive.reflection", node, "__import__ as a member")
+        elif method in ("get_field", "vformat") and node.args:
+            value = self.folder.fold(node.args[0], scope)
+            if isinstance(value, str) and "__" in value:
+                self._add("evasive.format_walk", node, value)
+        elif method in ("insert", "append", "extend", "update") and isinstance(node.func, ast.Attribute):
+            base = self.values.resolve(node.func.value, scope)
+            if base is not None and base.path in HOOK_LISTS:
+                self._add("evasive.import_hook", node, base.path, severity=Severity.MEDIUM)
+
+    def _computed_callee(self, node: ast.Call, scope: Scope) -> None:
+        function = node.func
+        if (
+            isinstance(function, ast.Call)
+            and isinstance(function.func, ast.Name)
+            and function.func.id == "getattr"
+        ):
+            return
+        if isinstance(function, ast.Subscript) and self.values.origins(function.slice, scope) & (
+            HIDING & ~Origin.REVERSED
+        ):
+            base = self.values.resolve(function.value, scope)
+            if base is not None:
+                self._add("hidden.attribute", node, "a computed name")
+
+    def _passed_functions(self, node: ast.Call, scope: Scope, callee: Reference | None) -> None:
+        """``map(exec, parts)``, ``Thread(target=os.system, args=…)``: an executing function as a value."""
+        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
+        if callee is not None and callee.path in (
+            "builtins.isinstance",
+            "builtins.print",
+            "builtins.hasattr",
+            "builtins.callable",
+        ):
+            return
+        for position, argument in enumerate(arguments):
+            if argument.__class__ not in (ast.Name, ast.Attribute, ast.Call, ast.Subscript):
+                continue
+            reference = self.values.resolve(argument, scope)
+            if (
+                reference is None
+                or reference.path not in STRONG_TARGETS
+                or (isinstance(argument, ast.Call) and not reference.reflective)
+            ):
+                continue
+            if isinstance(argument, ast.Call) and callee is not None and callee.path in IMPORT_SINKS:
+                continue
+            self._capability_of(reference.path, argument)
+            if reference.hidden:
+                self._add("hidden.attribute", argument, reference.path, decoded=reference.path)
+            if reference.path in (
+                "builtins.exec",
+                "builtins.eval",
+                "builtins.compile",
+                "builtins.__import__",
+            ):
+                self._add("evasive.indirect_call", argument, reference.path)
+            for other in arguments[:position] + arguments[position + 1 :]:
+                self._indirect_argument(reference.path, other, node, scope)
+
+    def _indirect_argument(self, path: str, argument: ast.expr, node: ast.Call, scope: Scope) -> None:
+        value = self.folder.fold(argument, scope)
+        origins = self.values.origins(argument, scope)
+        items = list(value)[:32] if isinstance(value, list | tuple | set) else [value]
+        texts = [item for item in items if isinstance(item, str | bytes)]
+        if path.startswith("builtins."):
+            report_executed_origin(self.out, origins, node.lineno, node.col_offset + 1, path, None)
+            for text in texts:
+                self.out.payload(text, "executed", node.lineno, "python")
+                plain_text = text if isinstance(text, str) else text.decode("latin-1")
+                if path == "builtins.__import__" and plain_text in SENSITIVE_NAMES:
+                    self._add("evasive.reflection", node, f"{path} of {plain_text}")
+        else:
+            joined = " ".join(text if isinstance(text, str) else text.decode("latin-1") for text in texts)
+            report_command(self.out, joined, origins, node.lineno, node.col_offset + 1)
+
+    # -- other nodes --------------------------------------------------------------------------
+
+    def _subscripts(self) -> None:
+        for node, scope in self.index.subscripts:
+            base = self.values.resolve(node.value, scope)
+            if base is None:
+                if isinstance(node.value, ast.Attribute) and node.value.attr in (
+                    "__globals__",
+                    "f_globals",
+                    "f_builtins",
+                    "__dict__",
+                    "func_globals",
+                ):
+                    name = self.folder.fold(node.slice, scope)
+                    if isinstance(name, str) and (
+                        name
+                        in ("__builtins__", "os", "sys", "eval", "exec", "__import__", "system", "subprocess")
+                    ):
+                        self._add("evasive.frames", node, name, decoded=name)
+                continue
+            reference = self.values.resolve(node, scope)
+            if reference is None:
+                if (
+                    base.path in ("builtins", "os", "subprocess", "sys.modules", "<namespace>")
+                    and self.values.origins(node.slice, scope) & HIDING
+                ):
+                    self._add("hidden.attribute", node, base.path)
+                continue
+            if reference.hidden and (
+                reference.path in STRONG_TARGETS
+                or reference.path in ("os", "subprocess", "builtins", "ctypes", "importlib", "socket", "pty")
+            ):
+                self._add("hidden.attribute", node, reference.path, decoded=reference.path)
+            elif base.path == "builtins" and reference.path in STRONG_TARGETS:
+                self._add("evasive.literal_reflection", node, reference.path, severity=Severity.HIGH)
+            elif base.path in ("sys.modules", "<namespace>") and reference.path in (
+                "os",
+                "subprocess",
+                "builtins",
+                "pty",
+                "ctypes",
+            ):
+                self._add("evasive.literal_reflection", node, f"{base.path}[{reference.path!r}]")
+
+    def _assignments(self) -> None:
+        for target, value, scope in self.index.assignments:
+            if isinstance(target, ast.Attribute) and target.attr in ("__code__", "func_code"):
+                self._add("evasive.code_object", target, target.attr)
+                continue
+            replaced = (
+                self.values.resolve(target, scope)
+                if isinstance(target, ast.Attribute)
+                else self.values.resolve(target.value, scope)
+                if isinstance(target, ast.Subscript)
+                else None
+            )
+            source = self.values.resolve(value, scope)
+            if (
+                source is not None
+                and source.path in STRONG_TARGETS
+                and source.path != (replaced.path if replaced else "")
+            ):
+                known = replaced is not None and replaced.path.split(".")[0] in STDLIB
+                self._add("evasive.override" if known else "evasive.indirect_call", target, source.path)
+            elif replaced is not None and replaced.path in (
+                "builtins.__import__",
+                "builtins.open",
+                "builtins.exec",
+                "builtins.eval",
+                "builtins.print",
+            ):
+                self._add("evasive.override", target, replaced.path, severity=Severity.MEDIUM)
+            elif replaced is not None and replaced.path in HOOK_LISTS:
+                self._add("evasive.import_hook", target, replaced.path, severity=Severity.MEDIUM)
+
+    def _decorators(self) -> None:
+        for decorator, decorated, scope in self.index.decorators:
+            reference = self.values.resolve(decorator, scope)
+            if (reference is not None and reference.path in STRONG_TARGETS) or (
+                reference is not None
+                and reference.path == "builtins.input"
+                and len(getattr(decorated, "decorator_list", [])) > 1
+            ):
+                self._add("evasive.decorator", decorator, reference.path)
+
+    def _classes(self) -> None:
+        for node, inner in self.index.classes:
+            for statement in node.body:
+                if isinstance(statement, ast.Assign):
+                    reference = self.values.resolve(statement.value, inner)
+                    if reference is not None and reference.path in STRONG_TARGETS:
+                        names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+                        special = any(name.startswith("__") for name in names)
+                        self._add(
+                            "evasive.decorator" if special else "evasive.indirect_call",
+                            statement,
+                            f"{' '.join(names)} = {reference.path}",
+                        )
+                elif isinstance(statement, ast.FunctionDef) and statement.name in (
+                    "__reduce__",
+                    "__reduce_ex__",
+                ):
+                    self._reduce(statement, inner)
+            for keyword in node.keywords:
+                if keyword.arg == "metaclass":
+                    reference = self.values.resolve(keyword.value, inner)
+                    if reference is not None and reference.path in STRONG_TARGETS:
+                        self._add("evasive.decorator", keyword.value, f"metaclass={reference.path}")
+
+    def _reduce(self, function: ast.FunctionDef, scope: Scope) -> None:
+        inner = self.index.scopes.get(id(function), scope)
+        for part in ast.walk(function):
+            if isinstance(part, ast.Return) and isinstance(part.value, ast.Tuple) and part.value.elts:
+                reference = self.values.resolve(part.value.elts[0], inner)
+                if reference is not None and reference.path in STRONG_TARGETS:
+                    self._add("deserialise.payload", part, f"{function.name} returns {reference.path}")
+
+    def _joins(self) -> None:
+        for node, scope in self.index.joins:
+            value = self.folder.fold(node, scope)
+            if not isinstance(value, str | bytes) or not 2 < len(value) <= 100_000:
+                continue
+            text = value if isinstance(value, str) else value.decode("latin-1")
+            if text in TELLING_NAMES:
+                self._add("hidden.string", node, text, decoded=text)
+            elif self.values.origins(node, scope) & (HIDING & ~Origin.REVERSED):
+                report_decoded(self.out, text, "folded", node.lineno, node.col_offset + 1)
+
+    def _strings(self) -> None:
+        for node in self.index.strings:
+            value = node.value
+            text = value if isinstance(value, str) else value.decode("latin-1")
+            if len(text) >= 16:
+                if "__" in text and _ATTRIBUTE_WALK.search(text):
+                    self._add("evasive.format_walk", node, text)
+                for label, decoded in guess_layers(text):
+                    self.out.payload(decoded, label, node.lineno)
+                if (
+                    isinstance(value, bytes)
+                    and len(value) > 24
+                    and value[:1] in (b"\x80", b"c")
+                    and b"." in value[-2:]
+                ):
+                    self.out.payload(value, "bytes", node.lineno, "serialised")
+                if isinstance(value, str) and value.lstrip()[:8].startswith(("!!python", '{"py/')):
+                    self.out.payload(value, "text", node.lineno, "serialised")
+
+    def _identifiers(self) -> None:
+        if self.source.isascii():
+            return
+        for match in re.finditer(r"[^\W\d][\w]*", self.source):
+            word = match.group(0)
+            if word.isascii():
+                continue
+            folded = unicodedata.normalize("NFKC", word)
+            if (
+                folded.isascii()
+                and folded != word
+                and (
+                    folded in SENSITIVE_NAMES
+                    or folded in ("getattr", "globals", "open", "print", "chr", "decode")
+                )
+            ):
+                self._add(
+                    "evasive.identifier",
+                    None,
+                    folded,
+                    decoded=folded,
+                    line=self.source.count("\n", 0, match.start()) + 1,
+                )
+
+    # -- reporting ----------------------------------------------------------------------------
+
+    def _use(self, capability: Capability, node: ast.AST, what: str) -> None:
+        self.out.use(capability, getattr(node, "lineno", 0), getattr(node, "col_offset", -1) + 1, what)
+
+    def _add(
+        self,
+        rule: str,
+        node: ast.AST | None,
+        detail: str = "",
+        *,
+        decoded: object = None,
+        severity: Severity | None = None,
+        line: int = 0,
+    ) -> None:
+        self.out.add(
+            rule,
+            line or getattr(node, "lineno", 0),
+            getattr(node, "col_offset", -1) + 1,
+            detail,
+            decoded=decoded,
+            severity=severity,
+        )
+
+
+def _first_argument(node: ast.Call, position: int = 0) -> ast.expr | None:
+    if len(node.args) > position:
+        argument = node.args[position]
+        return argument.value if isinstance(argument, ast.Starred) else argument
+    if node.args:
+        return node.args[-1]
+    return node.keywords[0].value if node.keywords else None
+
+
+def _is_hierarchy_walk(node: ast.AST) -> bool:
+    """Whether ``node`` climbs to ``object``: ``().__class__.__base__``, ``x.__mro__[-1]``, ``type.mro()``."""
+    while isinstance(node, ast.Subscript | ast.Call):
+        node = node.value if isinstance(node, ast.Subscript) else node.func
+    return (
+        (isinstance(node, ast.Attribute)
+        and node.attr in ("__base__", "__bases__", "__mro__", "mro"))
+        or (isinstance(node, ast.Name) and node.id == "object")
+    )
+
+
+__all__ = ["looks_like_python", "parse_python", "scan_python"]
