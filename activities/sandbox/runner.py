@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
-import secrets
+import secrets as randomness
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from activities.sandbox.box import Box
+from activities.sandbox.egress import EgressSession
+from activities.sandbox.egress_policy import EgressSettings
 from activities.sandbox.engine import ENGINE_ERRORS, Engine
 from activities.sandbox.outcome import ContainerState, build_result
 from activities.sandbox.output import OutputCollector, OutputListener
 from activities.sandbox.pool import WarmPool
+from activities.sandbox.reaper import keep_reaping
 from activities.sandbox.settings import SandboxSettings
 from activities.sandbox.spec import ContainerClass
 from activities.sandbox.starter import Starter
@@ -31,14 +34,16 @@ END_AFTER_KILL_SECONDS = 10.0
 class SandboxRunner:
     """Runs agents on one engine. Create it once per worker: `start`, any number of `run`, `close`."""
 
-    def __init__(self, settings: SandboxSettings | None = None) -> None:
+    def __init__(self, settings: SandboxSettings | None = None, egress: EgressSettings | None = None) -> None:
         self.settings = settings or SandboxSettings()
+        self.egress = egress or EgressSettings()
         self.engine = Engine(self.settings.docker_host)
         self.starter = Starter(self.engine, self.settings)
+        self._reaping: asyncio.Task[None] | None = None
         self.pool = WarmPool(self.starter, self.settings)
 
     async def start(self) -> None:
-        """Look at the engine and begin to fill the pool.
+        """Look at the engine, begin to fill the pool and to remove orphans.
 
         Raises:
             SandboxUnavailableError: The engine does not answer.
@@ -46,9 +51,13 @@ class SandboxRunner:
         """
         await self.starter.host()
         self.pool.start()
+        self._reaping = asyncio.create_task(keep_reaping(self.engine, self.settings))
 
     async def close(self) -> None:
         """Remove what is left and close the connections."""
+        if self._reaping is not None:
+            self._reaping.cancel()
+            await asyncio.gather(self._reaping, return_exceptions=True)
         await self.pool.close()
         await self.engine.close()
 
@@ -56,6 +65,7 @@ class SandboxRunner:
         self,
         request: SandboxRequest,
         *,
+        secrets: Mapping[str, str] | None = None,
         on_output: OutputListener | None = None,
         heartbeat: Heartbeat | None = None,
     ) -> SandboxResult:
@@ -65,6 +75,7 @@ class SandboxRunner:
 
         Args:
             request: Code, inputs, limits.
+            secrets: Values of the manifest's credentials by ``config_key``; only the egress broker sees them.
             on_output: Called with ``"stdout" | "stderr"`` and bytes as they come, up to the caps.
             heartbeat: Called about every half second while the execution is under way.
         """
@@ -78,7 +89,7 @@ class SandboxRunner:
             except ENGINE_ERRORS as error:
                 return SandboxResult(exit_reason=ExitReason.INFRA_LOST, started=False, detail=str(error))
             try:
-                return await self._execute(box, request, on_output)
+                return await self._execute_connected(box, request, secrets or {}, on_output)
             except asyncio.CancelledError:
                 await asyncio.shield(self.starter.discard(box))
                 raise
@@ -90,11 +101,29 @@ class SandboxRunner:
             if beating is not None:
                 beating.cancel()
 
+    async def _execute_connected(
+        self, box: Box, request: SandboxRequest, secrets: Mapping[str, str], on_output: OutputListener | None
+    ) -> SandboxResult:
+        """Execute with the declared way out, if any, and add its record to the result."""
+        if not request.network:
+            return await self._execute(box, request, on_output)
+        try:
+            session = await EgressSession.listen(box.egress_folder, request.network, secrets, self.egress)
+        except OSError as error:
+            detail = f"the egress broker cannot listen: {error}"
+            return SandboxResult(exit_reason=ExitReason.INFRA_LOST, started=False, detail=detail)
+        try:
+            result = await self._execute(box, request, on_output)
+        finally:
+            await session.close()
+        ledger = session.ledger
+        return result.model_copy(update={"egress": ledger.decisions, "egress_refused": ledger.refused})
+
     async def _execute(
         self, box: Box, request: SandboxRequest, on_output: OutputListener | None
     ) -> SandboxResult:
         limits = request.limits
-        token = secrets.token_hex(32)
+        token = randomness.token_hex(32)
         output = OutputCollector(limits, token, on_output)
         over_cap = asyncio.Event()
         killed_by: ExitReason | None = None
