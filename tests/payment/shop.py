@@ -169,7 +169,7 @@ class Shop:
         """The rows of the buyer's tenant."""
         async with self.store.platform() as connection:
             cursor = await connection.execute(
-                f"SELECT * FROM {table} WHERE tenant_id = %s",  # pyright: ignore[reportArgumentType]
+                f"SELECT * FROM {table} WHERE tenant_id = %s".encode(),
                 [self.tenant_id],
             )
             return await cursor.fetchall()
