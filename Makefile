@@ -9,6 +9,8 @@ BIN := .venv/bin
 REQUIREMENTS_READY := .venv/.requirements-ready
 PROJECT_READY := .venv/.project-ready
 MEASURED := models activities workflows api cli worker
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --quiet --custom-compile-command 'make requirements'
 ARGS ?=
 
 .PHONY: help
@@ -60,9 +62,8 @@ docs: $(PROJECT_READY) ## Regenerate the tables that are made from code
 .PHONY: requirements
 requirements: ## Pin requirements.txt anew after a change of pyproject.toml
 	@command -v uv >/dev/null || { echo "Pinning needs uv (pip install uv)"; exit 1; }
-	@uv pip compile pyproject.toml requirements-build.in --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-annotate --quiet --output-file requirements.txt \
-	  --custom-compile-command 'make requirements' $(ARGS)
+	@$(COMPILE) --all-extras requirements-build.in --output-file requirements.txt $(ARGS)
+	@$(COMPILE) --constraint requirements.txt requirements-server.in --output-file requirements-server.txt
 
 .PHONY: clean
 clean: ## Remove what was built; data in .switchyard stays
