@@ -168,7 +168,12 @@ class ExecutionActivities:
             raise await self._tampered(run)
         request = _sandbox_request(run, attempt, dispatched, code)
         async with ExecutionLog(self._database, run.tenant_id, run.execution_id, attempt) as log:
-            result = await self._sandbox.run(request, on_output=log.write, heartbeat=activity.heartbeat)
+            result = await self._sandbox.run(
+                request,
+                secrets=injected_secrets(dispatched.agent.manifest, dispatched.config),
+                on_output=log.write,
+                heartbeat=activity.heartbeat,
+            )
         if result.exit_reason is ExitReason.INFRA_LOST and not (result.started and not run.repeatable):
             raise SandboxUnavailableError(self._services.settings.docker_host, result.detail)
         return _outcome(result, dispatched.agent.manifest)
@@ -258,11 +263,12 @@ class ExecutionActivities:
                 connection,
                 end.execution_id,
                 [
+                    *_egress_events(end.outcome),
                     NewEvent(
                         type=EventType.RUN_EXECUTED,
                         key="executed",
                         data={"duration_ms": end.outcome.duration_ms, "exit_code": end.outcome.exit_code},
-                    )
+                    ),
                 ],
             )
             await keep_outcome(connection, end.execution_id, end.outcome)
@@ -313,6 +319,7 @@ class ExecutionActivities:
                     connection,
                     end.execution_id,
                     [
+                        *_egress_events(end.outcome),
                         NewEvent(
                             type=event,
                             key="ended",
@@ -321,7 +328,7 @@ class ExecutionActivities:
                                 "message": message,
                                 "exit_code": end.outcome.exit_code,
                             },
-                        )
+                        ),
                     ],
                     status=status,
                 )
@@ -352,6 +359,7 @@ def _sandbox_request(run: AgentRun, attempt: int, dispatched: _Dispatched, code:
             "inputs": dispatched.inputs,
             "config": public_config(manifest, dispatched.config),
             "limits": SandboxLimits(memory_mb=max(manifest.memory_mb, 64), timeout_ms=run.timeout_ms),
+            "network": manifest.network,
         }
     )
 
@@ -373,6 +381,21 @@ def public_config(manifest: AgentManifest, config: dict[str, Any]) -> dict[str, 
     return {name: value for name, value in config.items() if name not in injected | secret}
 
 
+def injected_secrets(manifest: AgentManifest, config: dict[str, Any]) -> dict[str, str]:
+    """Pick the values that the egress broker adds to requests, by the configuration key that holds them."""
+    keys = {host.credential.config_key for host in manifest.network if host.credential is not None}
+    return {key: str(config[key]) for key in keys if key in config}
+
+
+def _egress_events(outcome: AgentRunOutcome) -> list[NewEvent]:
+    """Report what the agent tried to reach, where it tried."""
+    if not outcome.egress and not outcome.egress_refused:
+        return []
+    decisions = [decision.model_dump(mode="json") for decision in outcome.egress]
+    data = {"decisions": decisions, "refused": outcome.egress_refused}
+    return [NewEvent(type=EventType.RUN_EGRESS, key="egress", data=data, source="sandbox")]
+
+
 def _outcome(result: SandboxResult, manifest: AgentManifest) -> AgentRunOutcome:
     """Judge a container's end: only exit 0 with a document that fits the output schema succeeds."""
     outcome = AgentRunOutcome(
@@ -384,6 +407,8 @@ def _outcome(result: SandboxResult, manifest: AgentManifest) -> AgentRunOutcome:
         duration_ms=result.duration_ms,
         cpu_ms=result.cpu_ms,
         memory_peak_bytes=result.memory_peak_bytes,
+        egress=result.egress,
+        egress_refused=result.egress_refused,
     )
     if not result.succeeded:
         return outcome.model_copy(update={"failure": EXIT_FAILURES[result.exit_reason]})

@@ -47,7 +47,7 @@ class EventType(StrEnum):
     PAYMENT_UNKNOWN = "payment.unknown"
     PAYMENT_RELEASED = "payment.released"
     PAYMENT_RECEIPT_ISSUED = "payment.receipt_issued"
-    EGRESS_DENIED = "run.egress_denied"
+    RUN_EGRESS = "run.egress"
 
 
 STATUS_EVENTS: dict[RunStatus, EventType] = {

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, Index, Text
 from sqlmodel import Field as Column
 
 from models.errors import ConflictError, InvalidRequestError, NotFoundError, PlatformError
-from models.sandbox import ExitReason
+from models.sandbox import EgressDecision, ExitReason
 from models.table import Record, time_field
 
 
@@ -234,6 +234,8 @@ class AgentRunOutcome(BaseModel):
     duration_ms: int = 0
     cpu_ms: int | None = None
     memory_peak_bytes: int | None = None
+    egress: list[EgressDecision] = Field(default_factory=list[EgressDecision])
+    egress_refused: int = 0
 
 
 class ExecutionEnd(BaseModel):

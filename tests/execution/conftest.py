@@ -9,10 +9,11 @@ import pytest
 from activities.services import Services, open_services
 from activities.temporal.client import connect
 from api.app import create_app
+from cli.stack.secrets import SecretStore
 from models.settings import Settings
 from models.task_queues import TaskQueue
 from tests.api.calling import client_of, running
-from tests.builders import Marketplace, Person
+from tests.builders import Marketplace, Person, manifest, unique
 from worker import running_workers
 
 
@@ -29,12 +30,24 @@ class World:
 
     async def agent(self, code: str, *, runtime: str = "python", **changes: object) -> str:
         """Publish an agent of one file and deploy it as the user; returns the deployment's id."""
-        from tests.builders import manifest, unique
-
         entry = "main.py" if runtime == "python" else "index.mjs"
         declared = manifest(unique("agent"), runtime=runtime, entry_point=entry, **changes)
         registered = await self.market.publish(self.developer, self.reviewer, {entry: code}, declared)
         return await self.market.deploy(self.user, registered["agent_id"])
+
+
+@pytest.fixture(scope="session")
+def sandbox_settings(
+    services: Settings, agent_image: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    secrets = SecretStore(tmp_path_factory.mktemp("execution-secrets"))
+    return services.model_copy(
+        update={
+            "docker_host": agent_image.docker_host,
+            "jwt_signing_key_file": secrets.issuer_key_file(),
+            "jwt_jwks_url": "",
+        }
+    )
 
 
 @pytest.fixture(scope="session")
