@@ -177,12 +177,13 @@ def _table(state: StackState, memory: dict[str, int]) -> Table:
         pid = str(state.supervisor.pid)
         table.add_row(" ", "supervisor", "", "", pid, f"{memory['supervisor'] / 1e6:.0f} MB", "")
     for name, part in state.parts.items():
+        process = part.process or part.shared_process
         table.add_row(
             _MARKS[part.phase],
             name,
             part.phase,
             part.address,
-            str(part.process.pid) if part.process else "",
+            str(process.pid) if process else "",
             f"{memory[name] / 1e6:.0f} MB" if memory.get(name) else "",
             str(part.restarts) if part.restarts else "",
         )
@@ -202,9 +203,10 @@ def status(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
             _console().print_json(data={"phase": "stopped", "data_dir": str(directory.root), "parts": {}})
             raise typer.Exit(ExitStatus.UNAVAILABLE)
         raise NotRunningError(directory.root)
-    memory = {
-        name: resident_bytes(part.process) for name, part in state.parts.items() if part.process is not None
-    }
+    memory: dict[str, int] = {}
+    for name, part in state.parts.items():
+        if (process := part.process or part.shared_process) is not None:
+            memory[name] = resident_bytes(process)
     if state.supervisor is not None:
         memory["supervisor"] = resident_bytes(state.supervisor, with_children=False)
     if json:

@@ -21,7 +21,7 @@ import psutil
 
 from cli.stack.errors import MissingRequirementError, PartFailedError
 from cli.stack.part import Context, Part
-from cli.stack.process import wait_until
+from cli.stack.process import ProcessRecord, wait_until
 
 _DATA = Path("/var/lib/switchyard/docker")
 _RUN = Path("/run/switchyard")
@@ -216,6 +216,11 @@ async def _healthy(context: Context, pid: int) -> bool:
     return await asyncio.to_thread(answers, Path(context.settings.docker_host.removeprefix("unix://")))
 
 
+def _shared_process(context: Context) -> ProcessRecord | None:
+    process = _engine_process() if context.settings.docker_host == f"unix://{_OWN_SOCKET}" else None
+    return ProcessRecord.of(process.pid) if process else None
+
+
 def _release(context: Context) -> None:
     if context.settings.docker_host != f"unix://{_OWN_SOCKET}":
         return
@@ -234,6 +239,7 @@ DOCKER = Part(
     contributes=_contributes,
     command=_command,
     healthy=_healthy,
+    shared_process=_shared_process,
     release=_release,
     address=lambda context: context.settings.docker_host,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.stack.layout import DataDirectory
+from cli.stack.process import ProcessRecord
 from cli.stack.secrets import SecretStore
 from models.settings import Settings
 
@@ -104,6 +105,7 @@ class Part:
         start_deadline_seconds: Time to become healthy.
         stop_signal: Asks the process to end.
         stop_deadline_seconds: After this it is killed.
+        shared_process: The process behind a part that started none of its own, if we may know it.
         release: Runs when the stack has stopped the part; blocking. For servers shared with other stacks.
         address: What to show people, made from the context.
     """
@@ -124,6 +126,7 @@ class Part:
     start_deadline_seconds: float = 30
     stop_signal: signal.Signals = signal.SIGTERM
     stop_deadline_seconds: float = 10
+    shared_process: Callable[[Context], ProcessRecord | None] = _no_process
     release: Callable[[Context], None] = _release_nothing
     address: Callable[[Context], str] = lambda _: ""
 

@@ -26,6 +26,7 @@ class PartState:
         phase: ``elsewhere`` when its address is in the settings, ``done`` for a finished step.
         address: Where it is reached; empty if nowhere.
         process: Its process, while it has one.
+        shared_process: A process it uses together with other stacks; never ended as a leftover.
         restarts: How often it was started again after it died.
         seconds_to_healthy: From the start of the stack to the part's first health, once known.
     """
@@ -34,6 +35,7 @@ class PartState:
     phase: PartPhase = "waiting"
     address: str = ""
     process: ProcessRecord | None = None
+    shared_process: ProcessRecord | None = None
     restarts: int = 0
     seconds_to_healthy: float | None = None
 

@@ -371,13 +371,17 @@ class Supervisor:
 
     async def _watch_adopted(self, part: Part, context: Context) -> str:
         """Until a server that somebody else started stops answering."""
+        state = self.state.parts[part.name]
         while await part.healthy(context, 0):
+            if state.shared_process is None:
+                state.shared_process = part.shared_process(context)
             if not self._ready[part.name].is_set():
                 await part.complete(context)
                 self._mark_ready(part, "healthy")
-            elif self.state.parts[part.name].phase != "healthy":
+            elif state.phase != "healthy":
                 self._set_phase(part, "healthy")
             await asyncio.sleep(_ADOPTED_CHECK_SECONDS)
+        state.shared_process = None
         return "stopped answering"
 
     async def _stop_all(self, parts: list[Part], context: Context) -> None:
@@ -407,7 +411,7 @@ class Supervisor:
             self._end_family(child)
         await asyncio.to_thread(part.release, context)
         state = self.state.parts[part.name]
-        state.process = None
+        state.process = state.shared_process = None
         if state.phase != "failed":
             state.phase = "stopped"
         self._save()
