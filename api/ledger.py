@@ -7,21 +7,24 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from activities.records.earnings import EarningsSummary, earnings_of
-from activities.records.ledger import find_account, list_accounts, list_postings
+from activities.records.ledger import find_account, list_accounts, list_postings, trial_balance
 from api.authentication import requires
 from api.envelope import Success, errors, success
 from api.pagination import InvalidCursorError, Page, PageDep
-from api.scope import may_see, owner_filter
+from api.scope import WHOLE_TENANT, may_see, owner_filter
 from api.state import ServicesDep
 from models.identifiers import Identifier
 from models.identity import Permission, Principal
 from models.ledger import (
+    PLATFORM_TENANT,
     AccountKind,
     AccountNotFoundError,
     LedgerAccount,
     LedgerPosting,
+    NotPlatformFinanceError,
     PostingPurpose,
     TransactionKind,
+    TrialBalance,
 )
 from models.money import exponent_of
 
@@ -133,3 +136,12 @@ async def earnings(caller: Reader, services: ServicesDep) -> Success[EarningsSum
     """Read what your agents have earned, per currency and agent."""
     async with services.database.tenant(caller.tenant_id) as connection:
         return success(await earnings_of(connection, caller.user_id))
+
+
+@router.get("/ledger/trial-balance", responses=errors(NotPlatformFinanceError))
+async def read_trial_balance(caller: Reader, services: ServicesDep) -> Success[list[TrialBalance]]:
+    """Add up the books of all tenants, per currency; both sums are zero. For the platform's finance people."""
+    if caller.tenant_id != PLATFORM_TENANT or not caller.roles & WHOLE_TENANT:
+        raise NotPlatformFinanceError
+    async with services.database.platform() as connection:
+        return success(await trial_balance(connection))

@@ -15,7 +15,7 @@ from pydantic import Field as Described
 from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from models.errors import ConflictError, InsufficientFundsError, NotFoundError
+from models.errors import ConflictError, InsufficientFundsError, NotFoundError, PermissionDeniedError
 from models.identifiers import PREFIXES
 from models.money import MAX_AMOUNT, Currency
 from models.table import Record, json_field, time_field
@@ -259,3 +259,26 @@ class LedgerPosting(Record, table=True):
     account_seq: int = Field(sa_type=BigInteger)
     balance_after: int = Field(sa_type=BigInteger)
     created_at: datetime = time_field()
+
+
+class TrialBalance(BaseModel):
+    """All books of one currency added up; both sums are zero, or something is wrong."""
+
+    currency: str
+    accounts: int
+    postings: int
+    balances: int
+    """Sum of the balances kept on the accounts, in minor units."""
+    postings_sum: int
+    """Sum of all postings, in minor units."""
+
+
+class NotPlatformFinanceError(PermissionDeniedError):
+    """The books of all tenants are for the platform's own finance people."""
+
+    code = "PLATFORM_FINANCE_ONLY"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The trial balance covers all tenants: it is for finance and admin of the tenant {PLATFORM_TENANT!r}."
+        )

@@ -24,6 +24,7 @@ from models.ledger import (
     LedgerPosting,
     NewTransaction,
     TransactionMismatchError,
+    TrialBalance,
     UnbalancedTransactionError,
 )
 from models.money import MAX_AMOUNT
@@ -200,3 +201,22 @@ async def unsound_accounts(connection: Connection) -> list[str]:
         "OR a.last_seq <> coalesce(max(p.account_seq), 0)"
     )
     return [row["id"] for row in await cursor.fetchall()]
+
+
+async def trial_balance(connection: Connection) -> list[TrialBalance]:
+    """Add up every account and every posting, per currency, in a platform transaction.
+
+    In balanced books the sum is zero twice: over the postings, and over the balances kept on the accounts.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT a.currency, sum(a.balance) AS balances, count(*) AS accounts,
+               coalesce(p.total, 0) AS postings_sum, coalesce(p.count, 0) AS postings
+        FROM ledger_accounts a
+        LEFT JOIN (SELECT currency, sum(amount) AS total, count(*) AS count FROM ledger_postings GROUP BY currency) p
+               ON p.currency = a.currency
+        GROUP BY a.currency, p.total, p.count
+        ORDER BY a.currency
+        """
+    )
+    return [TrialBalance.model_validate(row) for row in await cursor.fetchall()]
