@@ -140,7 +140,7 @@ async def earnings(caller: Reader, services: ServicesDep) -> Success[EarningsSum
 
 @router.get("/ledger/trial-balance", responses=errors(NotPlatformFinanceError))
 async def read_trial_balance(caller: Reader, services: ServicesDep) -> Success[list[TrialBalance]]:
-    """Add up the books of all tenants, per currency; both sums are zero. For the platform's finance people."""
+    """Add up the books of all tenants, for the platform's finance people; both sums are zero."""
     if caller.tenant_id != PLATFORM_TENANT or not caller.roles & WHOLE_TENANT:
         raise NotPlatformFinanceError
     async with services.database.platform() as connection:

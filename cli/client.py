@@ -134,6 +134,21 @@ class ApiClient:
         """Delete and return the ``data`` of the answer."""
         return self._call("DELETE", path)
 
+    def download(self, path: str) -> bytes:
+        """Return the body of an answer that is no envelope.
+
+        Raises:
+            PlatformError: The API's refusal, of the class that fits its status.
+        """
+        try:
+            answer = self._client.get(path)
+        except httpx.TransportError as error:
+            raise ApiUnreachableError(self.url, error) from None
+        failure = failure_of(answer, self.url)
+        if failure is not None:
+            raise failure
+        return answer.content
+
     def items(self, path: str, *, maximum: int | None = None, **query: str | int | None) -> Iterator[Any]:
         """Yield the entries of a list, page by page, at most ``maximum`` of them."""
         cursor: str | None = None
@@ -208,10 +223,10 @@ def failure_of(answer: httpx.Response, url: str) -> PlatformError | None:
     lines = [message]
     fields = details.get("fields")
     if isinstance(fields, list):
-        for entry in cast("list[dict[str, Any]]", fields):
-            lines.append(
-                f"  {entry.get('field')}: {entry.get('message')}. {entry.get('remedy') or ''}".rstrip()
-            )
+        lines.extend(
+            f"  {entry.get('field')}: {entry.get('message')}. {entry.get('remedy') or ''}".rstrip()
+            for entry in cast("list[dict[str, Any]]", fields)
+        )
     if answer.status_code >= 500:
         lines.append(f"  Correlation id: {correlation_id}")
     kind = _KINDS.get(answer.status_code, PlatformError)

@@ -280,5 +280,6 @@ class NotPlatformFinanceError(PermissionDeniedError):
 
     def __init__(self) -> None:
         super().__init__(
-            f"The trial balance covers all tenants: it is for finance and admin of the tenant {PLATFORM_TENANT!r}."
+            "The trial balance covers all tenants: "
+            f"it is for finance and admin of the tenant {PLATFORM_TENANT!r}."
         )

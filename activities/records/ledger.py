@@ -213,8 +213,9 @@ async def trial_balance(connection: Connection) -> list[TrialBalance]:
         SELECT a.currency, sum(a.balance) AS balances, count(*) AS accounts,
                coalesce(p.total, 0) AS postings_sum, coalesce(p.count, 0) AS postings
         FROM ledger_accounts a
-        LEFT JOIN (SELECT currency, sum(amount) AS total, count(*) AS count FROM ledger_postings GROUP BY currency) p
-               ON p.currency = a.currency
+        LEFT JOIN (
+            SELECT currency, sum(amount) AS total, count(*) AS count FROM ledger_postings GROUP BY currency
+        ) p ON p.currency = a.currency
         GROUP BY a.currency, p.total, p.count
         ORDER BY a.currency
         """
