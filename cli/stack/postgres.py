@@ -95,6 +95,9 @@ def _as_system_user(program: str, reached: Path, arguments: tuple[str, ...]) -> 
     for capability in ("", "dac_read_search", "dac_override"):
         granted = f"-all,+{capability}" if capability else "-all"
         prefix = (*base, f"--inh-caps={granted}", f"--ambient-caps={granted}")
+        if capability:
+            # PostgreSQL asks access(2) about its own binary, which otherwise ignores capabilities.
+            prefix += ("--securebits=+no_setuid_fixup",)
         reachable = subprocess.run(
             [*prefix, "sh", "-c", 'test -x "$0" && cd "$1"', path, str(reached)],
             check=False,

@@ -1,7 +1,9 @@
 """Real servers under one supervisor: killed, stopped, started again; data and service come back."""
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.stack import postgres
 from cli.stack.embedded import EmbeddedStack
 from cli.stack.probe import ask
 from cli.stack.process import wait_until
@@ -138,3 +141,17 @@ def test_a_data_directory_that_only_root_may_enter_is_no_obstacle(tmp_path: Path
         with psycopg.connect(settings.database_url.get_secret_value()) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
         assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give PostgreSQL another user")
+def test_binaries_below_a_directory_that_only_root_may_enter_are_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binaries = tmp_path / "bin"
+    shutil.copytree(postgres._binaries(), binaries)
+    monkeypatch.setattr(postgres, "_binaries", lambda: binaries)
+    tmp_path.chmod(0o700)
+    command = postgres._as_system_user("postgres", tmp_path, ("--version",))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("postgres (PostgreSQL) 18")
+    assert done.stderr == ""
