@@ -73,7 +73,7 @@ def shown(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Replace control characters other than line ends and tabs: other people's text must not steer a terminal."""
+    """Replace control characters but line ends and tabs: other people's text must not steer a terminal."""
     return "".join(
         character if character in "\n\t" or (character.isprintable()) else "\N{REPLACEMENT CHARACTER}"
         for character in text
