@@ -67,7 +67,7 @@ def demo(
     executions: Annotated[int, typer.Option("--executions", min=1, max=500, help="How many.")] = EXECUTIONS,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Data directory of the stack.")] = None,
 ) -> None:
-    """Start everything; publish, review, deploy and run paid agents; prove the books; stay up until Ctrl-C."""
+    """Start everything, publish and run paid agents, prove the books; stay up until Ctrl-C."""
     from cli.stack.embedded import EmbeddedStack
     from models.settings import load_settings
 
@@ -186,8 +186,8 @@ def _publish(name: str, developer: "ApiClient", reviewer: "ApiClient", console: 
         {"code_hash": version["code_hash"], "reason": "Reads its inputs and touches nothing else."},
     )
     console.print(
-        f"[green]✓[/green] {name} {version['version']}: scanned ({made['status']}, {made['warnings']} warnings), "
-        "approved, published"
+        f"[green]✓[/green] {name} {version['version']}: scanned ({made['status']}, "
+        f"{made['warnings']} warnings), approved, published"
     )
     return Publication(name, made["agent_id"], inputs=_INPUTS[name]())
 
@@ -289,7 +289,8 @@ def _result(row: Row) -> str:
         return ""
     if "summary" in outputs:
         return f"{len(outputs['overdue'])} overdue, {outputs['summary']['outstanding']} outstanding"
-    return f"{outputs['requests']} requests, {len(outputs['incidents'])} incident, {len(outputs['suspects'])} prober"
+    found = f"{len(outputs['incidents'])} incident, {len(outputs['suspects'])} prober"
+    return f"{outputs['requests']} requests, {found}"
 
 
 def _prove(

@@ -124,7 +124,8 @@ def events_of(client: "ApiClient", execution_id: str) -> Iterator[dict[str, Any]
 def execute(
     agent: Annotated[str, typer.Argument(help="Slug, agent id or deployment id.")],
     pairs: Annotated[
-        list[str] | None, typer.Option("--input", help="name=value or name=@file; may be given several times.")
+        list[str] | None,
+        typer.Option("--input", help="name=value or name=@file; may be given several times."),
     ] = None,
     inputs_file: Annotated[Path | None, typer.Option("--inputs", help="JSON file with all inputs.")] = None,
     cost_cap: Annotated[

@@ -14,13 +14,23 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+import cli.demo
+import cli.executions
+import cli.keys
+import cli.login
 import cli.stack.commands
 from cli.exit import ExitStatus, status_of
 from models.errors import PlatformError
 
 # One module per noun; each has `register(app)`, which adds its commands. Modules must be cheap to import:
 # heavy imports belong into the command that needs them.
-MODULES: tuple[ModuleType, ...] = (cli.stack.commands,)
+MODULES: tuple[ModuleType, ...] = (
+    cli.stack.commands,
+    cli.demo,
+    cli.executions,
+    cli.login,
+    cli.keys,
+)
 
 _EXIT_STATUSES = (
     "Exit statuses: 0 done, 1 failure, 2 wrong usage, 3 refused, 4 not found, 5 not allowed, "
