@@ -39,6 +39,7 @@ from models.payment import (
     IntentNotFoundError,
     IntentStatus,
     MintRequest,
+    PaymentHold,
     PurchaseIntent,
 )
 
@@ -191,8 +192,8 @@ def verify_mandate(
     return body
 
 
-async def require_hold(connection: Connection, intent: PurchaseIntent) -> None:
-    """Lock the intent's hold and make sure that the money is there.
+async def require_hold(connection: Connection, intent: PurchaseIntent) -> PaymentHold | None:
+    """Lock the intent's hold and make sure that the money is there; None where the price is zero.
 
     Raises:
         HoldNotActiveError: The hold was released, is being released, or was captured.
@@ -201,6 +202,7 @@ async def require_hold(connection: Connection, intent: PurchaseIntent) -> None:
     held = intent.amount == 0 or (hold is not None and hold.status is HoldStatus.HELD)
     if intent.status is not IntentStatus.APPROVED or not held:
         raise HoldNotActiveError(str(intent.execution_id))
+    return hold
 
 
 def describe_mandate(mandate: Mandate) -> MandateInfo:

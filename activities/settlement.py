@@ -61,6 +61,7 @@ from models.payment import (
     IntentNotFoundError,
     NotExecutedError,
     Payment,
+    PaymentHold,
     PurchaseIntent,
     Settlement,
     SettlementOutcome,
@@ -132,18 +133,19 @@ async def record_settlement(connection: Connection, verifier: Verifier, request:
     existing = await settlement_of_intent(connection, intent.id)
     if existing is not None:
         return existing
-    if run.status in TERMINAL_STATUSES or not await has_executed(connection, run.id):
+    executed, now = await has_executed(connection, run.id)
+    if run.status in TERMINAL_STATUSES or not executed:
         raise NotExecutedError(request.execution_id)
     mandate = _active(mandates, request.execution_id)
-    body = verify_mandate(mandate, intent, verifier, await database_now(connection))
+    body = verify_mandate(mandate, intent, verifier, now)
     amount = _agreed_amount(body, request)
     policy = await current_policy(connection, intent.tenant_id)
     if policy.rules_hash != intent.policy_hash:
         # Edited since: what it says now must allow the purchase as well. The day's limit was counted then.
         PolicyRules.model_validate(policy.rules).check(intent.vendor, amount, intent.currency)
-    await require_hold(connection, intent)
+    hold = await require_hold(connection, intent)
     await end_mandate(connection, mandate.id, MandateStatus.CONSUMED)
-    settlement = await insert_settlement(connection, await _request(connection, intent, mandate, amount))
+    settlement = await insert_settlement(connection, _request(intent, mandate, hold, amount))
     event = NewEvent(
         type=EventType.PAYMENT_SETTLE_REQUESTED,
         key="payment.settle_requested",
@@ -244,7 +246,7 @@ async def _record_declined(
         data={"settlement_id": settlement.id, "code": answer.code, "message": answer.message},
     )
     await _report(connection, settlement, [event, _receipt_event(receipt)])
-    return await _outcome(connection, settlement)
+    return _described(settlement, None, receipt.id)
 
 
 async def _record_settled(
@@ -300,7 +302,7 @@ async def _record_settled(
         },
     )
     await _report(connection, settlement, [settled, _receipt_event(receipt)])
-    return await _outcome(connection, settlement)
+    return _described(settlement, payment.id, receipt.id)
 
 
 def _active(mandates: list[Mandate], execution_id: str) -> Mandate:
@@ -325,10 +327,7 @@ def _agreed_amount(body: MandateBody, request: SettleRequest) -> int:
     return amount
 
 
-async def _request(
-    connection: Connection, intent: PurchaseIntent, mandate: Mandate, amount: int
-) -> Settlement:
-    hold = await lock_hold(connection, intent.id)
+def _request(intent: PurchaseIntent, mandate: Mandate, hold: PaymentHold | None, amount: int) -> Settlement:
     request = RailRequest(
         reference=intent.id if hold is None else hold.id,
         amount=amount,
@@ -425,6 +424,10 @@ async def _report(connection: Connection, settlement: Settlement, events: list[N
 
 async def _outcome(connection: Connection, settlement: Settlement) -> SettlementOutcome:
     payment_id, receipt_id = await payment_of_settlement(connection, settlement.id)
+    return _described(settlement, payment_id, receipt_id)
+
+
+def _described(settlement: Settlement, payment_id: str | None, receipt_id: str | None) -> SettlementOutcome:
     return SettlementOutcome(
         settlement_id=settlement.id,
         status=settlement.status,

@@ -1,11 +1,14 @@
 """RFC 8785 canonical JSON without floats: the bytes that are hashed and signed."""
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
+import orjson
 import rfc8785
 
 from models.errors import InvalidRequestError
+
+MAX_SAFE_INTEGER = 2**53 - 1
 
 
 class NotCanonicalError(InvalidRequestError):
@@ -26,13 +29,13 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         NotCanonicalError: It holds a float, an integer beyond ±(2⁵³-1), a lone surrogate or another type.
     """
-    _refuse_floats(value, "")
+    ascii_keys = _check(value, "")
     try:
-        return rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError as error:
-        raise NotCanonicalError("", str(error)) from None
-    except UnicodeEncodeError:
-        raise NotCanonicalError("", "holds a lone surrogate") from None
+        # Keys are ordered by UTF-16 units, which for ASCII is the order of bytes; the rest of what orjson
+        # writes for these types is canonical already (compared with rfc8785 in tests/properties).
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if ascii_keys else rfc8785.dumps(value)
+    except (orjson.JSONEncodeError, UnicodeEncodeError):
+        raise NotCanonicalError("", "holds a lone surrogate or is nested too deeply") from None
 
 
 def canonical_hash(value: Any) -> bytes:
@@ -40,13 +43,23 @@ def canonical_hash(value: Any) -> bytes:
     return hashlib.sha256(canonical_json(value)).digest()
 
 
-def _refuse_floats(value: Any, path: str) -> None:
-    # rfc8785 serialises floats as ECMAScript does; money must never be able to arrive as one.
-    if isinstance(value, float):
-        raise NotCanonicalError(path, "is a float")
+def _check(value: Any, path: str) -> bool:
+    """Refuse what has no canonical form; tell whether every key is ASCII."""
+    if value is None or isinstance(value, str | bool):
+        return True
+    if isinstance(value, int):
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise NotCanonicalError(path, "is an integer beyond ±(2⁵³-1)")
+        return True
     if isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_floats(item, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list | tuple):
-        for place, item in enumerate(value):
-            _refuse_floats(item, f"{path}[{place}]")
+        ascii_keys = True
+        for key, item in cast("dict[Any, Any]", value).items():
+            if not isinstance(key, str):
+                raise NotCanonicalError(path, "has a key that is no string")
+            ascii_keys &= key.isascii()
+            ascii_keys &= _check(item, f"{path}.{key}" if path else key)
+        return ascii_keys
+    if isinstance(value, list | tuple):
+        listed = cast("list[Any]", value)
+        return all([_check(item, f"{path}[{place}]") for place, item in enumerate(listed)])
+    raise NotCanonicalError(path, f"is a {type(cast('object', value)).__name__}")

@@ -19,7 +19,6 @@ from models.payment import (
     PaymentRecordNotFoundError,
     PurchaseIntent,
     Settlement,
-    SettlementStatus,
 )
 
 SEND_SETTLEMENT = "settlement.send"
@@ -50,6 +49,10 @@ VALUES (%(id)s, %(tenant_id)s, %(intent_id)s, %(execution_id)s, %(status)s, %(bo
 """
 
 _INSERT_SETTLEMENT = """
+WITH owed AS (
+    INSERT INTO payment_outbox (topic, subject_id, tenant_id, created_at)
+    VALUES (%(topic)s, %(id)s, %(tenant_id)s, now())
+)
 INSERT INTO settlements (id, tenant_id, user_id, intent_id, mandate_id, execution_id, rail,
     idempotency_key, request_body, amount, currency, status, attempts, requested_at)
 VALUES (%(id)s, %(tenant_id)s, %(user_id)s, %(intent_id)s, %(mandate_id)s, %(execution_id)s, %(rail)s,
@@ -58,6 +61,10 @@ RETURNING *
 """
 
 _UPDATE_SETTLEMENT = """
+WITH paid_off AS (
+    UPDATE payment_outbox SET done_at = now()
+    WHERE topic = %(topic)s AND subject_id = %(id)s AND %(status)s IN ('settled', 'declined')
+)
 UPDATE settlements
 SET status = %(status)s, attempts = %(attempts)s, provider_ref = %(provider_ref)s,
     decline_code = %(decline_code)s, decline_message = %(decline_message)s,
@@ -166,22 +173,23 @@ async def end_mandate(connection: Connection, mandate_id: str, status: MandateSt
     )
 
 
-async def has_executed(connection: Connection, run_id: str) -> bool:
-    """Tell whether the run's log holds the fact that it executed."""
+async def has_executed(connection: Connection, run_id: str) -> tuple[bool, datetime]:
+    """Tell whether the run's log holds the fact that it executed, and what time it is in the database."""
     cursor = await connection.execute(
-        "SELECT FROM run_events WHERE run_id = %s AND type = %s LIMIT 1", [run_id, EventType.RUN_EXECUTED]
+        "SELECT EXISTS (SELECT FROM run_events WHERE run_id = %s AND type = %s) AS executed, "
+        "clock_timestamp() AS now",
+        [run_id, EventType.RUN_EXECUTED],
     )
-    return await cursor.fetchone() is not None
+    row = await cursor.fetchone()
+    assert row is not None
+    return row["executed"], row["now"]
 
 
 async def insert_settlement(connection: Connection, settlement: Settlement) -> Settlement:
     """Insert a settlement request and, with it, the call that is owed to the rail."""
-    row = await (await connection.execute(_INSERT_SETTLEMENT, settlement.model_dump())).fetchone()
+    values = settlement.model_dump() | {"topic": SEND_SETTLEMENT}
+    row = await (await connection.execute(_INSERT_SETTLEMENT, values)).fetchone()
     assert row is not None
-    await connection.execute(
-        "INSERT INTO payment_outbox (topic, subject_id, tenant_id, created_at) VALUES (%s, %s, %s, now())",
-        [SEND_SETTLEMENT, settlement.id, settlement.tenant_id],
-    )
     return Settlement.model_validate(row)
 
 
@@ -222,12 +230,7 @@ async def lock_settlement(connection: Connection, settlement_id: str) -> Settlem
 
 async def update_settlement(connection: Connection, settlement: Settlement) -> None:
     """Write a settlement's new state; a terminal one also pays off the outbox."""
-    await connection.execute(_UPDATE_SETTLEMENT, settlement.model_dump())
-    if settlement.status in (SettlementStatus.SETTLED, SettlementStatus.DECLINED):
-        await connection.execute(
-            "UPDATE payment_outbox SET done_at = now() WHERE topic = %s AND subject_id = %s",
-            [SEND_SETTLEMENT, settlement.id],
-        )
+    await connection.execute(_UPDATE_SETTLEMENT, settlement.model_dump() | {"topic": SEND_SETTLEMENT})
 
 
 async def owed_settlements(connection: Connection, *, older_than_seconds: int, limit: int = 100) -> list[str]:

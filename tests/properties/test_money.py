@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,3 +106,24 @@ def test_canonical_bytes_do_not_depend_on_the_order_of_keys(value: object) -> No
 def test_what_has_no_canonical_form_is_refused(bad: object) -> None:
     with pytest.raises(NotCanonicalError):
         canonical_json(bad)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-MAX_AMOUNT, MAX_AMOUNT) | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(st.characters(max_codepoint=127), max_size=5), inner, max_size=4)
+            | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+        ),
+        max_leaves=12,
+    )
+)
+def test_canonical_bytes_are_those_of_rfc_8785(value: object) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)  # pyright: ignore[reportArgumentType]
+
+
+def test_every_character_is_escaped_as_rfc_8785_says() -> None:
+    for code in (*range(0x300), 0x2028, 0x2029, 0xFEFF, 0xFFFD, 0xFFFF, 0x10FFFF):
+        value = {"a": chr(code), "b": chr(code) * 2}
+        assert canonical_json(value) == rfc8785.dumps(value)
