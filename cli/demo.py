@@ -71,7 +71,9 @@ def demo(
     from cli.stack.embedded import EmbeddedStack
     from models.settings import load_settings
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=True, width=120)
     stack = EmbeddedStack(data_dir or load_settings().data_dir, ports="fixed")
     begun = time.monotonic()
     with _shown_while_starting(stack, console):
