@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.execution import ExecutionActivities
 from activities.payment import PaymentActivities
+from activities.publishing import PublishingActivities
 from activities.rails.registry import open_rails
 from activities.recording import RecordingActivities
 from activities.sandbox.runner import SandboxRunner
@@ -31,6 +32,7 @@ from models.settings import Settings, load_settings
 from models.task_queues import TaskQueue
 from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
 from workflows.execution import AgentExecution
+from workflows.publishing import PublishReview, RescanPublished
 
 OUR_PACKAGES = ("models", "activities", "workflows.bpmn", "workflows.feel", "workflows.nodes")
 """Pure or never called from workflow code: reloading them for each run would cost 280 ms and 15 MB."""
@@ -105,13 +107,21 @@ def create_worker(client: Client, queue: TaskQueue, work: QueueWork) -> Worker:
 def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue, QueueWork]:
     """Say which workflows and activities each task queue has."""
     recording = RecordingActivities(services.database)
+    publishing = PublishingActivities(services, sandbox)
     execution = ExecutionActivities(services, sandbox)
     payment = PaymentActivities(services.database, services.signer, open_rails(services.database))
     return {
         TaskQueue.CORE: QueueWork(
-            workflows=[AgentExecution],
+            workflows=[PublishReview, RescanPublished, AgentExecution],
             activities=[
                 recording.record_run,
+                publishing.open_submission,
+                publishing.discard_upload,
+                publishing.scan_submission,
+                publishing.record_decision,
+                publishing.send_letter,
+                publishing.list_versions_due,
+                publishing.rescan_version,
                 execution.accept_execution,
                 execution.keep_outcome,
                 execution.complete_execution,
@@ -119,7 +129,7 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
             ],
         ),
         TaskQueue.SANDBOX: QueueWork(
-            activities=[execution.run_agent],
+            activities=[execution.run_agent, publishing.run_review_test],
             concurrent_activities=services.settings.sandbox_concurrency,
         ),
         TaskQueue.MONEY: QueueWork(

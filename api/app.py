@@ -13,7 +13,10 @@ import api.execution
 import api.health
 import api.identity
 import api.issuer
+import api.marketplace
 import api.payment
+import api.publishing
+import api.review
 from activities.telemetry.logs import configure_logging
 from api.body import BodyMiddleware
 from api.correlation import CorrelationMiddleware
@@ -28,6 +31,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.identity.router,
     api.codec.router,
     api.event.router,
+    api.publishing.router,
+    api.review.router,
+    api.marketplace.router,
     api.execution.router,
     api.payment.router,
 )

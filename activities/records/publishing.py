@@ -57,8 +57,8 @@ WHERE id = %(id)s
 
 _DECIDE = """
 UPDATE agent_versions
-SET status = %(status)s, reviewed_by = %(reviewed_by)s, reviewed_at = %(reviewed_at)s,
-    review_reason = %(reason)s, published_at = CASE WHEN %(published)s THEN %(reviewed_at)s END
+SET status = %(status)s, reviewed_by = %(reviewed_by)s, reviewed_at = %(reviewed_at)s::timestamptz,
+    review_reason = %(reason)s, published_at = CASE WHEN %(published)s THEN %(reviewed_at)s::timestamptz END
 WHERE id = %(id)s
 """
 
@@ -73,10 +73,10 @@ WHERE id = %(id)s
 _UPDATE_AGENT = """
 UPDATE agents
 SET status = %(status)s, published_version_id = %(published_version_id)s,
-    name = %(name)s, description = %(description)s, category = %(category)s,
-    search = setweight(to_tsvector('english', %(name)s || ' ' || slug), 'A')
-             || setweight(to_tsvector('english', %(category)s), 'B')
-             || setweight(to_tsvector('english', %(description)s), 'C'),
+    name = %(name)s::text, description = %(description)s::text, category = %(category)s::text,
+    search = setweight(to_tsvector('english', %(name)s::text || ' ' || slug), 'A')
+             || setweight(to_tsvector('english', %(category)s::text), 'B')
+             || setweight(to_tsvector('english', %(description)s::text), 'C'),
     updated_at = now()
 WHERE id = %(id)s
 """
