@@ -212,14 +212,18 @@ class Box:
 
         return await self._engine.call(inspect)
 
+    def abandon(self) -> None:
+        """Let go of the container's standard input: one that still waits then ends by itself."""
+        if self._stream is not None:
+            self._stream.close()
+
     async def remove(self) -> None:
         """Kill and remove the container and its folder; repeatable.
 
         Raises:
             One of ENGINE_ERRORS: The engine is away; the reaper will find the container by its labels.
         """
-        if self._stream is not None:
-            self._stream.close()
+        self.abandon()
         try:
             await self._engine.call(lambda client: _remove(client, self.id or self.name))
         finally:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -36,7 +37,13 @@ class Engine:
         """This thread's client."""
         client: docker.APIClient | None = getattr(self._local, "client", None)
         if client is None:
+            address = urlsplit(self.docker_host)
+            # The SDK leaves its socket open when it cannot connect.
+            if address.scheme == "unix" and not Path(address.path).is_socket():
+                raise ConnectionError(f"there is no socket at {address.path}")
             client = docker.APIClient(base_url=self.docker_host, timeout=self._timeout, version="auto")
+            # Looking for proxies and .netrc costs more than the call.
+            client.trust_env = False
             self._local.client = client
             self._clients.append(client)
         return client

@@ -121,15 +121,16 @@ def _from_report(
         if problem is None:
             return _Verdict(ExitReason.SUCCESS, "", 0)
         return _Verdict(ExitReason.OUTPUT_INVALID, problem, 0)
+    # Before memory: processes without end use up both, and this names the cause.
+    if _grew(report, "pids_refused"):
+        return _Verdict(
+            ExitReason.LIMIT, f"the agent needs more than {limits.pids} processes and threads", code
+        )
     if _grew(report, "oom_kills"):
         return _Verdict(ExitReason.OOM, _oom(limits), code)
     if report["status"] == -signal.SIGXFSZ:
         return _Verdict(
             ExitReason.LIMIT, f"the agent wrote a file larger than {limits.file_bytes} bytes", code
-        )
-    if _grew(report, "pids_refused"):
-        return _Verdict(
-            ExitReason.LIMIT, f"the agent needs more than {limits.pids} processes and threads", code
         )
     return _Verdict(ExitReason.AGENT_ERROR, f"the agent ended with exit code {code}", code)
 

@@ -54,6 +54,10 @@ class WarmPool:
         """Waiting boxes of one class."""
         return len(self._stock.get(kind, ()))
 
+    def waiting(self, kind: ContainerClass) -> tuple[Box, ...]:
+        """The waiting boxes of one class."""
+        return tuple(self._stock.get(kind, ()))
+
     def take(self, kind: ContainerClass) -> Box | None:
         """A healthy waiting box, which now belongs to the caller; None when there is none."""
         self._asked[kind] = time.monotonic()

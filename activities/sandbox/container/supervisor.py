@@ -203,7 +203,7 @@ def run_python(control: int, preloaded: set[str]) -> None:
     exec(compile(source, entry, "exec", dont_inherit=True), main.__dict__)
 
 
-def start_egress() -> None:
+def start_egress(control: int) -> None:
     """Fork the shim that carries the loopback proxy's bytes to the broker."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -212,6 +212,8 @@ def start_egress() -> None:
     if os.fork():
         listener.close()
         return
+    # The zygote waits for the end of the go message: no other process may hold it open.
+    os.close(control)
     try:
         from egress_shim import EgressShim  # beside this file in the image; only some containers need it
 
@@ -296,7 +298,7 @@ def supervise(pid: int, control: int, idle_seconds: float) -> int:
         report["refused"] = header["refused"]
     else:
         if header["egress"]:
-            start_egress()
+            start_egress(control)
         go = {
             "entry": header["entry"],
             "env": header["env"],
