@@ -8,8 +8,19 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, Text
 from sqlmodel import Field
 
 from models.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
+from models.ledger import AccountKey, AccountKind
 from models.money import MAX_AMOUNT, Currency, PositiveMinorUnits
 from models.table import Record, time_field
+
+
+def wallet_account(tenant_id: str, user_id: str, currency: str) -> AccountKey:
+    """Return the key of a user's wallet."""
+    return AccountKey(tenant_id=tenant_id, kind=AccountKind.USER_WALLET, owner_id=user_id, currency=currency)
+
+
+def hold_account(tenant_id: str, user_id: str, currency: str) -> AccountKey:
+    """Return the key of the account of what a user has on hold."""
+    return AccountKey(tenant_id=tenant_id, kind=AccountKind.USER_HOLD, owner_id=user_id, currency=currency)
 
 
 class WalletHoldStatus(StrEnum):

@@ -14,7 +14,6 @@ from datetime import timedelta
 from activities.records.database import Connection, Database
 from activities.records.ledger import post
 from models.ledger import (
-    AccountKey,
     AccountKind,
     NewPosting,
     NewTransaction,
@@ -23,17 +22,7 @@ from models.ledger import (
     platform_account,
 )
 from models.rail import Declined, RailAnswer, RailName, RailRequest, Settled, Unknown
-from models.wallet import WalletHold, WalletHoldStatus
-
-
-def wallet_account(tenant_id: str, user_id: str, currency: str) -> AccountKey:
-    """Return the key of a user's wallet."""
-    return AccountKey(tenant_id=tenant_id, kind=AccountKind.USER_WALLET, owner_id=user_id, currency=currency)
-
-
-def hold_account(tenant_id: str, user_id: str, currency: str) -> AccountKey:
-    """Return the key of the account of what a user has on hold."""
-    return AccountKey(tenant_id=tenant_id, kind=AccountKind.USER_HOLD, owner_id=user_id, currency=currency)
+from models.wallet import WalletHold, WalletHoldStatus, hold_account, wallet_account
 
 
 async def hold(connection: Connection, request: RailRequest, *, execution_id: str | None) -> None:

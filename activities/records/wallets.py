@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from activities.rails.wallet import hold_account, wallet_account
 from activities.records.database import Connection
 from activities.records.ledger import open_accounts, post
 from models.ledger import (
@@ -16,7 +15,7 @@ from models.ledger import (
     platform_account,
 )
 from models.money import exponent_of
-from models.wallet import WalletNotFoundError, WalletView
+from models.wallet import WalletNotFoundError, WalletView, hold_account, wallet_account
 
 _WALLETS = """
 SELECT w.id, w.tenant_id, w.owner_id, w.currency, w.balance, w.created_at, coalesce(h.balance, 0) AS held

@@ -9,7 +9,6 @@ from psycopg.rows import DictRow
 from activities.mandate import mint_mandate
 from activities.purchase import release, reserve
 from activities.rails.registry import Rails
-from activities.rails.wallet import wallet_account
 from activities.records.database import Database
 from activities.records.ledger import find_account, post, sums_by_currency, unsound_accounts
 from activities.records.policies import replace_policy
@@ -40,6 +39,7 @@ from models.payment import (
 )
 from models.policy import CurrencyLimits, PolicyRules
 from models.run import Run, RunKind, RunStatus
+from models.wallet import wallet_account
 
 CODE_HASH = hashlib.sha256(b"code").hexdigest()
 INPUTS_HASH = hashlib.sha256(b"inputs").hexdigest()
