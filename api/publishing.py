@@ -168,21 +168,23 @@ async def register(
 
 def _checked_manifest(body: RegisterRequest) -> AgentManifest:
     """Check the manifest, and that the body says the same as it."""
-    manifest = parse_manifest(body.manifest)
+    try:
+        manifest = parse_manifest(body.manifest)
+    except InvalidManifestError as error:
+        found: list[dict[str, str]] = error.details["fields"]
+        raise InvalidManifestError([{"message": entry["rule"], **entry} for entry in found]) from None
     fields = [
         {
             "field": name,
-            "rule": f"must equal manifest.{name}",
+            "rule": "agreement",
+            "message": f"must equal manifest.{name}",
             "remedy": "Send the same value in the body and in the manifest.",
         }
         for name in ("name", "slug", "version")
         if getattr(body, name) != getattr(manifest, name)
     ]
     for name in ("input_schema", "output_schema", "config_schema"):
-        fields += [
-            {"field": each.field, "rule": each.message, "remedy": each.remedy}
-            for each in check(getattr(manifest, name), name)
-        ]
+        fields += [each.model_dump() for each in check(getattr(manifest, name), name)]
     if fields:
         raise InvalidManifestError(fields)
     return manifest

@@ -14,10 +14,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+import cli.agents
 import cli.demo
+import cli.deploy
 import cli.executions
 import cli.keys
 import cli.login
+import cli.mail
+import cli.review
 import cli.stack.commands
 from cli.exit import ExitStatus, status_of
 from models.errors import PlatformError
@@ -26,6 +30,10 @@ from models.errors import PlatformError
 # heavy imports belong into the command that needs them.
 MODULES: tuple[ModuleType, ...] = (
     cli.stack.commands,
+    cli.agents,
+    cli.review,
+    cli.deploy,
+    cli.mail,
     cli.demo,
     cli.executions,
     cli.login,
