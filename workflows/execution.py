@@ -123,7 +123,8 @@ class AgentExecution:
                     summary="reserve",
                 )
             )
-        except ActivityError as error:
+        except (ActivityError, ApplicationError) as error:
+            # A local activity's failure arrives as it is, not wrapped.
             refusal = refusal_of(error)
             if refusal is None:
                 raise

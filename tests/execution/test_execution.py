@@ -51,7 +51,7 @@ async def test_a_successful_run_is_charged_once_and_has_a_receipt(world: World) 
     assert shown["payment"]["amount"] == 50
     assert shown["duration_ms"] >= 0
     receipt = await world.user.done("GET", f"/receipts/{shown['payment']['receipt_id']}")
-    assert receipt["payment_id"] == shown["payment"]["payment_id"]
+    assert receipt["body"]["payment_id"] == shown["payment"]["payment_id"]
     assert await balance(world) == (before - 50, 0)
 
 
