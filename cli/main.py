@@ -21,8 +21,10 @@ import cli.executions
 import cli.keys
 import cli.login
 import cli.mail
+import cli.receipts
 import cli.review
 import cli.stack.commands
+import cli.wallet
 from cli.exit import ExitStatus, status_of
 from models.errors import PlatformError
 
@@ -30,12 +32,14 @@ from models.errors import PlatformError
 # heavy imports belong into the command that needs them.
 MODULES: tuple[ModuleType, ...] = (
     cli.stack.commands,
+    cli.demo,
     cli.agents,
     cli.review,
     cli.deploy,
-    cli.mail,
-    cli.demo,
     cli.executions,
+    cli.wallet,
+    cli.receipts,
+    cli.mail,
     cli.login,
     cli.keys,
 )
