@@ -1,10 +1,20 @@
-"""Calling the application in process."""
+"""Calling the application, in process or over a socket."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
+
+from api.app import create_app
+from cli.stack.ports import free_ports
+from cli.stack.process import wait_until
+from cli.stack.secrets import SecretStore
+from models.settings import Settings
 
 TokenFor = Callable[..., str]
 """``token_for("ada", Role.DEVELOPER, tenant_id=...)``."""
@@ -24,3 +34,27 @@ def client_of(app: FastAPI, peer: str = "127.0.0.1") -> httpx.AsyncClient:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def with_issuer(settings: Settings, directory: Path) -> Settings:
+    """Let the settings issue their own tokens."""
+    return settings.model_copy(
+        update={"jwt_signing_key_file": SecretStore(directory).issuer_key_file(), "jwt_jwks_url": ""}
+    )
+
+
+@contextmanager
+def serving(settings: Settings) -> Generator[str]:
+    """Run the application behind a real HTTP server, on a thread of its own; gives its address."""
+    port = free_ports(1)[0]
+    here = settings.model_copy(update={"api_port": port, "public_url": f"http://127.0.0.1:{port}"})
+    server = uvicorn.Server(uvicorn.Config(create_app(here), host="127.0.0.1", port=port, log_config=None))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive(), 30)
+        assert server.started
+        yield here.public_url
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -10,18 +10,14 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.issuer_key import IssuerKey
 from api.state import Services
-from cli.stack.secrets import SecretStore
 from models.identity import Role
 from models.settings import Settings
-from tests.api.calling import TokenFor, client_of, running
+from tests.api.calling import TokenFor, client_of, running, with_issuer
 
 
 @pytest.fixture(scope="session")
 def api_settings(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    directory = tmp_path_factory.mktemp("api-secrets")
-    return services.model_copy(
-        update={"jwt_signing_key_file": SecretStore(directory).issuer_key_file(), "jwt_jwks_url": ""}
-    )
+    return with_issuer(services, tmp_path_factory.mktemp("api-secrets"))
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,13 @@ Each operation that any router declares is tried against a real server, with gen
 the document and with ones that break it. ``SCHEMATHESIS_EXAMPLES`` makes it look longer.
 """
 
-import asyncio
 import os
-import threading
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
@@ -29,11 +27,11 @@ from schemathesis.specs.openapi.checks import (
 
 from api.app import create_app
 from api.issuer_key import IssuerKey
-from cli.stack.ports import free_ports
 from models.identity import Role
 from models.settings import Settings
+from tests.api.calling import serving
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "4"))
 
 CHECKS = [
     not_a_server_error,
@@ -50,22 +48,8 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def server(api_settings: Settings) -> Iterator[str]:
-    """The application behind a real HTTP server, on a thread of its own."""
-    port = free_ports(1)[0]
-    settings_here = api_settings.model_copy(
-        update={"api_port": port, "public_url": f"http://127.0.0.1:{port}"}
-    )
-    uvicorn_server = uvicorn.Server(
-        uvicorn.Config(create_app(settings_here), host="127.0.0.1", port=port, log_config=None)
-    )
-    thread = threading.Thread(target=lambda: asyncio.run(uvicorn_server.serve()), daemon=True)
-    thread.start()
-    deadline = threading.Event()
-    while not uvicorn_server.started and thread.is_alive():
-        deadline.wait(0.05)
-    yield f"http://127.0.0.1:{port}"
-    uvicorn_server.should_exit = True
-    thread.join(10)
+    with serving(api_settings) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +73,15 @@ schema: Any = schemathesis.openapi.from_dict(
         )
     ),
 )
+_PATHS: list[str] = list(schema.raw_schema["paths"])
+
+
+def overlaps(path: str) -> bool:
+    """Whether another operation's template matches this path, so that its methods are allowed here, too."""
+    templates = (re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(other)) for other in _PATHS if other != path)
+    return any(re.fullmatch(template, path) for template in templates)
+
+
 parametrize = cast("Callable[[Callable[..., None]], Callable[..., None]]", schema.parametrize())
 
 
@@ -108,4 +101,5 @@ parametrize = cast("Callable[[Callable[..., None]], Callable[..., None]]", schem
 def test_every_answer_of_an_operation_is_documented(
     case: Any, server: str, credentials: dict[str, str]
 ) -> None:
-    case.call_and_validate(base_url=server, headers=credentials, checks=CHECKS)
+    excluded = [unsupported_method] if overlaps(case.operation.path) else []
+    case.call_and_validate(base_url=server, headers=credentials, checks=CHECKS, excluded_checks=excluded)
