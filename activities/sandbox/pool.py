@@ -35,6 +35,7 @@ class WarmPool:
         self._stock: dict[ContainerClass, deque[Box]] = {}
         self._asked: dict[ContainerClass, float] = {}
         self._starting: dict[ContainerClass, int] = {}
+        self._queues: dict[ContainerClass, deque[asyncio.Future[Box | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -58,8 +59,25 @@ class WarmPool:
         """The waiting boxes of one class."""
         return tuple(self._stock.get(kind, ()))
 
-    def take(self, kind: ContainerClass) -> Box | None:
-        """A healthy waiting box, which now belongs to the caller; None when there is none."""
+    async def take(self, kind: ContainerClass) -> Box | None:
+        """A healthy box, which now belongs to the caller; None when none waits and none is about to.
+
+        One that is already starting is worth waiting for: it is ready before a new one would be.
+        """
+        box = self._from_stock(kind)
+        queue = self._queues.setdefault(kind, deque())
+        if box is not None or self._starting.get(kind, 0) <= len(queue):
+            return box
+        place: asyncio.Future[Box | None] = asyncio.get_running_loop().create_future()
+        queue.append(place)
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and (given := place.result()) is not None:
+                self._starter.discard(given)
+            raise
+
+    def _from_stock(self, kind: ContainerClass) -> Box | None:
         self._asked[kind] = time.monotonic()
         stock = self._stock.get(kind)
         box: Box | None = None
@@ -82,6 +100,9 @@ class WarmPool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for kind in self._queues:
+            while self._hand_over(kind, None):
+                continue
         for boxes in self._stock.values():
             while boxes:
                 self._starter.discard(boxes.popleft())
@@ -133,9 +154,21 @@ class WarmPool:
         try:
             idle_seconds = self._settings.warm_max_age + IDLE_MARGIN_SECONDS
             box = await self._starter.waiting(kind, idle_seconds)
-            self._stock.setdefault(kind, deque()).append(box)
+            if not self._hand_over(kind, box):
+                self._stock.setdefault(kind, deque()).append(box)
         except (*ENGINE_ERRORS, PlatformError):
             # Executions meet the same engine and report it; here it is only tried again, later.
             asyncio.get_running_loop().call_later(AFTER_FAILURE_SECONDS, self._wake.set)
+            self._hand_over(kind, None)
         finally:
             self._starting[kind] -= 1
+
+    def _hand_over(self, kind: ContainerClass, box: Box | None) -> bool:
+        """Give the first in the queue its box, or the news that there is none; False when nobody waits."""
+        queue = self._queues.get(kind, deque())
+        while queue:
+            place = queue.popleft()
+            if not place.done():
+                place.set_result(box)
+                return True
+        return False

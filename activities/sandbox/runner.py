@@ -83,7 +83,7 @@ class SandboxRunner:
         try:
             kind = ContainerClass.of(request.runtime, request.limits)
             try:
-                box = self.pool.take(kind) or await self.starter.cold(kind, request)
+                box = await self.pool.take(kind) or await self.starter.cold(kind, request)
             except (SandboxUnavailableError, SandboxImageError) as error:
                 return SandboxResult(exit_reason=ExitReason.INFRA_LOST, started=False, detail=error.message)
             except ENGINE_ERRORS as error:

@@ -75,11 +75,20 @@ class Starter:
         box = Box(self._engine, self._settings, kind, name, await self.host())
         box.warm = True
         await self._open(box, idle_seconds=idle_seconds, request=None)
+        try:
+            async with asyncio.timeout(self._settings.start_timeout):
+                ready = await box.wait_ready()
+        except BaseException:
+            await asyncio.shield(self.discard(box))
+            raise
+        if not ready:
+            await self.discard(box)
+            raise ConnectionError("the container ended before it was ready")
         return box
 
     async def _open(self, box: Box, *, idle_seconds: float, request: SandboxRequest | None) -> None:
         async with self._starts:
-            opening = asyncio.ensure_future(self._open_ready(box, idle_seconds, request))
+            opening = asyncio.ensure_future(box.open(idle_seconds=idle_seconds, request=request))
             try:
                 async with asyncio.timeout(self._settings.start_timeout):
                     await asyncio.shield(opening)
@@ -88,19 +97,11 @@ class Starter:
                 await asyncio.shield(self.discard(box, after=opening))
                 raise
 
-    async def _open_ready(self, box: Box, idle_seconds: float, request: SandboxRequest | None) -> None:
-        await box.open(idle_seconds=idle_seconds, request=request)
-        if request is None and not await box.wait_ready():
-            raise ConnectionError("the container ended before it was ready")
-
     def discard(self, box: Box, *, after: asyncio.Future[None] | None = None) -> asyncio.Task[None]:
         """Kill and remove a box in the background; the task is tracked until `close`."""
 
         async def work() -> None:
             if after is not None:
-                if box.id and not after.done():
-                    # Beyond creation: what it waits for may never come.
-                    after.cancel()
                 with contextlib.suppress(asyncio.CancelledError, *ENGINE_ERRORS):
                     await after
             # An engine that is away keeps the container; the reaper finds it by its labels.
