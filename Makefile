@@ -67,7 +67,7 @@ requirements: ## Pin requirements.txt anew after a change of pyproject.toml
 
 # The checker reads the whole tree every time, which takes long; nothing changed means nothing to check.
 # Folders are among the sources so that a removed file counts as a change.
-$(TYPES_CHECKED): $(PROJECT_READY) $(shell find $(MEASURED:worker=worker.py) tests bench migrations \
+$(TYPES_CHECKED): $(PROJECT_READY) $(shell find $(MEASURED:worker=worker.py) tests bench migrations -mindepth 1 \
     -name __pycache__ -prune -o \( -name '*.py' -o -type d \) -print 2>/dev/null)
 	@$(BIN)/basedpyright --level warning
 	@touch $@
