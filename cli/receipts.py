@@ -10,7 +10,6 @@ from cli.output import JsonOption, note, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from activities.signing import Verifier
-    from cli.client import ApiClient
 
 _COLUMNS = {
     "chain_index": "NO",
@@ -76,9 +75,9 @@ def export(
     from cli.client import connect
 
     with connect() as client:
-        target.write_bytes(_download(client, "/receipts/export"))
+        target.write_bytes(client.download("/receipts/export"))
         keys = target.with_name(target.name + KEYS_SUFFIX)
-        keys.write_bytes(_download(client, "/receipts/keys"))
+        keys.write_bytes(client.download("/receipts/keys"))
     note(f"{target} (keys: {keys}). Check it with `switchyard receipts verify {target}`.")
 
 
@@ -145,19 +144,9 @@ def _fetched(keys: Path | None) -> "tuple[list[bytes], Verifier]":
     from cli.client import connect
 
     with connect() as client:
-        lines = _download(client, "/receipts/export").splitlines(keepends=True)
-        trusted = _download(client, "/receipts/keys") if keys is None else keys.read_bytes()
+        lines = client.download("/receipts/export").splitlines(keepends=True)
+        trusted = client.download("/receipts/keys") if keys is None else keys.read_bytes()
     return lines, Verifier.from_jwks(trusted)
-
-
-def _download(client: "ApiClient", path: str) -> bytes:
-    from cli.client import failure_of
-
-    answer = client._client.get(path)
-    failure = failure_of(answer, client.url)
-    if failure is not None:
-        raise failure
-    return answer.content
 
 
 def _row(receipt: dict[str, Any]) -> dict[str, Any]:

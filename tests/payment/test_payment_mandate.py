@@ -22,7 +22,7 @@ from models.mandate import (
     MandateTooShortError,
     read_mandate,
 )
-from models.payment import MintRequest, PurchaseIntent, SettleRequest
+from models.payment import HoldNotActiveError, MintRequest, PurchaseIntent, SettleRequest
 from models.receipt import RECEIPT_DOMAIN
 from tests.payment.shop import CODE_HASH, INPUTS_HASH, Shop
 
@@ -279,6 +279,17 @@ async def test_without_a_mandate_nothing_starts(shop: Shop) -> None:
     async with shop.store.platform() as connection:
         with pytest.raises(MandateMissingError):
             await check_mandate(connection, request.execution_id, 1000)
+
+
+async def test_money_that_is_being_given_back_is_not_collected(shop: Shop) -> None:
+    await shop.fund(200)
+    execution_id = await shop.executed(50)
+    async with shop.store.platform() as connection:
+        await connection.execute(
+            "UPDATE payment_holds SET status = 'releasing' WHERE tenant_id = %s", [shop.tenant_id]
+        )
+    with pytest.raises(HoldNotActiveError):
+        await shop.settle(execution_id)
 
 
 def test_keys_rotate_and_old_signatures_still_verify(tmp_path: Any) -> None:
