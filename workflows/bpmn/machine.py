@@ -10,7 +10,7 @@ from workflows.bpmn.gateways import Gateways
 from workflows.bpmn.graph import Event, FlowEdge, Node
 from workflows.bpmn.state import Instance, Role
 
-MAX_CONTINUES = 200
+MAX_CONTINUES = 50
 """Steps in a row without an event from outside before an instance counts as looping endlessly."""
 
 
