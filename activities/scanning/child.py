@@ -12,6 +12,7 @@ import resource
 import struct
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from activities.scanning.archive import Submission
@@ -103,8 +104,10 @@ def _run(
     while waiting:
         shards = [_fork(group, files, context, memory) for group in waiting]
         waiting = []
-        for shard in shards:
-            done = _collect(shard, results)
+        # One reader per fork: a fork must never wait for the other one's pipe to be emptied.
+        with ThreadPoolExecutor(max_workers=len(shards)) as readers:
+            collected = list(readers.map(lambda shard: _collect(shard, results), shards))
+        for shard, done in zip(shards, collected, strict=True):
             if len(done) < len(shard.paths):
                 suspects.append(shard.paths[len(done)])
                 rest = shard.paths[len(done) + 1 :]

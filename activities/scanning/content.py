@@ -179,12 +179,8 @@ def _text_kind(path: str, extension: str, text: str) -> Kind:
     if extension == ".pth":
         return Kind("pth", True)
     name = path.rsplit("/", 1)[-1]
-    if (
-        (extension in _PROSE_SUFFIXES
-        and len(text) < 2_000_000
-        and not _is_pure_code(text, prose=True))
-        or (_PROSE_NAMES.match(name)
-        and not _is_pure_code(text, prose=True))
+    if (extension in _PROSE_SUFFIXES and len(text) < 2_000_000 and not _is_pure_code(text, prose=True)) or (
+        _PROSE_NAMES.match(name) and not _is_pure_code(text, prose=True)
     ):
         return Kind("text", True)
     code = _is_pure_code(text)
@@ -253,7 +249,20 @@ def _is_pure_code(text: str, *, prose: bool = False) -> str | None:
 
 
 _PYTHON_STATEMENTS = frozenset(
-    ["Import", "ImportFrom", "FunctionDef", "ClassDef", "Assign", "Expr", "With", "For", "If", "Try", "AsyncFunctionDef", "While"]
+    [
+        "Import",
+        "ImportFrom",
+        "FunctionDef",
+        "ClassDef",
+        "Assign",
+        "Expr",
+        "With",
+        "For",
+        "If",
+        "Try",
+        "AsyncFunctionDef",
+        "While",
+    ]
 )
 
 

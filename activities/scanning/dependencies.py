@@ -76,10 +76,8 @@ _Dependency = tuple[str, str, str, str]
 def _reader(path: str, name: str) -> Any:
     if name == "package.json":
         return _package_json
-    if (
-        re.fullmatch(r"(?:.*requirements.*|constraints.*)\.(?:txt|in|pip)", name)
-        or ("/requirements/" in f"/{path}"
-        and name.endswith((".txt", ".in")))
+    if re.fullmatch(r"(?:.*requirements.*|constraints.*)\.(?:txt|in|pip)", name) or (
+        "/requirements/" in f"/{path}" and name.endswith((".txt", ".in"))
     ):
         return _requirements
     if name == "pyproject.toml":
@@ -98,7 +96,10 @@ def _check(ecosystem: str, package: str, version: str, kind: str, out: Collector
         return
     similar = similar_popular_name(ecosystem, package)
     if similar is not None:
-        out.add("dependency.typosquat", 0, len(out.findings) + 1, f"{package} resembles {similar}")
+        soft = Severity.LOW if kind in ("development", "vendored", "peer") else None
+        out.add(
+            "dependency.typosquat", 0, len(out.findings) + 1, f"{package} resembles {similar}", severity=soft
+        )
     successor = deprecated(ecosystem, package)
     if successor is not None and kind != "development":
         out.add("dependency.deprecated", 0, len(out.findings) + 1, f"{package}: {successor}")
@@ -206,7 +207,7 @@ def _script_severity(command: str, path: str, files: Mapping[str, bytes]) -> Sev
                 ),
                 None,
             )
-            if content is None or _RISKY_CODE.search(content):
+            if content is None:
                 severity = Severity.HIGH
         elif re.match(
             r"node\s+-e\s+\"?try\s*\{\s*require\('\./postinstall'\)\s*\}\s*catch\s*\(e\)\s*\{\s*\}\"?$", part

@@ -59,7 +59,7 @@ def scan_file(path: str, data: bytes, context: Context) -> FileResult:
     out = Collector(path, text)
     content.check_file(path, data, kind, out)
     if kind.is_text:
-        scan_text(text, kind.language, out, context)
+        _scan_source(text, kind.language, out, context)
         scan_secrets(text, kind.language, out)
         if kind.language in ("python", "javascript", "typescript", "tsx"):
             scan_obfuscation(text, kind.language, out)
@@ -68,6 +68,14 @@ def scan_file(path: str, data: bytes, context: Context) -> FileResult:
     content.check_disguise(path, kind, out)
     scanned = ScannedFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest(), kind=kind.name)
     return FileResult(scanned, out.findings, out.capabilities, out.dropped)
+
+
+def _scan_source(text: str, language: str, out: Collector, context: Context) -> None:
+    """Apply the rules; a defect of ours must send the file to review, never let it pass or stop the scan."""
+    try:
+        scan_text(text, language, out, context)
+    except (RecursionError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        out.add("scanner.error", detail=type(error).__name__)
 
 
 def scan_text(text: str, language: str, out: Collector, context: Context) -> bool:
@@ -146,7 +154,7 @@ def _scan_payload(
     parsed_as = None
     for language in languages:
         attempt = Collector(inner.path, text)
-        if scan_text(text, language or "python", attempt, context) and (
+        if _scan_source(text, language or "python", attempt, context) or (
             attempt.findings or attempt.capabilities
         ):
             inner, parsed_as = attempt, language

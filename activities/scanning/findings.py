@@ -2,8 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
-from enum import IntFlag
+from typing import Final
 
 from activities.scanning.limits import MAX_FINDINGS_PER_RULE_AND_FILE
 from activities.scanning.rulebook import RULES
@@ -11,19 +10,23 @@ from models.manifest import Capability
 from models.scanning import MAX_DECODED_CHARACTERS, Finding, Severity
 
 
-class Origin(IntFlag):
-    """Where a value comes from, gathered over every expression that flows into it."""
+class Origin:
+    """Where a value comes from, gathered over every expression that flows into it; a bit set.
 
-    NONE = 0
-    FOLDED = 1  # put together from pieces: harmless unless the result is not
-    DECODED = 2  # base64, hex, rot13, compression, decryption, marshal
-    CHARACTERS = 4  # built from character codes
-    ARITHMETIC = 8  # xor or a translation table over characters
-    REVERSED = 16
-    NETWORK = 32
-    FILE = 64
-    ENVIRONMENT = 128
-    SIBLING = 256  # a value of another module or data file of the submission
+    Plain integers: origins are combined millions of times, and `enum.IntFlag` is ten times slower.
+    """
+
+    NONE: Final = 0
+    FOLDED: Final = 1  # put together from pieces: harmless unless the result is not
+    DECODED: Final = 2  # base64, hex, rot13, compression, decryption, marshal
+    CHARACTERS: Final = 4  # built from character codes
+    ARITHMETIC: Final = 8  # xor or a translation table over characters
+    REVERSED: Final = 16
+    NETWORK: Final = 32
+    FILE: Final = 64
+    ENVIRONMENT: Final = 128
+    INPUT: Final = 512  # what the caller of the program typed
+    SIBLING: Final = 256  # a value of another module or data file of the submission
 
 
 HIDING = Origin.DECODED | Origin.CHARACTERS | Origin.ARITHMETIC | Origin.REVERSED
@@ -116,6 +119,3 @@ def printable(value: object, limit: int) -> str:
             c if c.isprintable() and not 0xD800 <= ord(c) < 0xE000 else f"\\u{ord(c):04x}" for c in cut
         )
     return cut if len(cut) <= limit else cut[: limit - 1] + "…"
-
-
-Folder = Callable[[object], object]

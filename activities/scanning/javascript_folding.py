@@ -79,6 +79,7 @@ class JavaScriptFolder:
         self._depth = 0
         self._active: set[int] = set()
         self._memo: dict[int, Any] = {}
+        self._failed: set[int] = set()
 
     def fold(self, node: Node | None) -> Any:
         """Return the constant value of ``node``, or None."""
@@ -90,6 +91,7 @@ class JavaScriptFolder:
         outermost = self._depth == 0
         if outermost:
             self._steps = 0
+            self._failed.clear()
         try:
             result = self._evaluate(node, None)
         except (
@@ -152,11 +154,15 @@ class JavaScriptFolder:
         if self._steps > MAX_FOLD_STEPS or self._depth > MAX_FOLD_DEPTH:
             raise _Unknown
         evaluator = _EVALUATORS.get(node.type)
-        if evaluator is None:
+        if evaluator is None or (environment is None and node.id in self._failed):
             raise _Unknown
         self._depth += 1
         try:
             value = evaluator(self, node, environment)
+        except _Unknown:
+            if environment is None:
+                self._failed.add(node.id)
+            raise
         finally:
             self._depth -= 1
         if isinstance(value, str | bytes | list) and len(value) > MAX_FOLDED_LENGTH:
@@ -746,11 +752,8 @@ def _parse_int(value: Any, base: Any = 10.0) -> float:
         return float(int(digits, 16))
     kept = ""
     for character in digits:
-        if (
-            (character.isdigit()
-            and int(character) < radix)
-            or (character.isalpha()
-            and ord(character.lower()) - 87 < radix)
+        if (character.isdigit() and int(character) < radix) or (
+            character.isalpha() and ord(character.lower()) - 87 < radix
         ):
             kept += character
         else:

@@ -3,13 +3,90 @@
 from activities.scanning.findings import Origin
 from models.manifest import Capability
 
-GLOBAL_OBJECTS = frozenset(["globalThis", "global", "window", "self", "root", "GLOBAL", "top", "frames", "parent"])
+GLOBAL_OBJECTS = frozenset(
+    ["globalThis", "global", "window", "self", "root", "GLOBAL", "top", "frames", "parent"]
+)
 KNOWN_GLOBALS = frozenset(
-    ["eval", "Function", "require", "process", "module", "exports", "Buffer", "setTimeout", "setInterval", "setImmediate", "queueMicrotask", "atob", "btoa", "fetch", "XMLHttpRequest", "WebSocket", "EventSource", "WebAssembly", "Reflect", "Proxy", "Object", "Array", "String", "Number", "Symbol", "JSON", "Error", "RegExp", "Promise", "Map", "Set", "Worker", "SharedWorker", "importScripts", "unescape", "escape", "decodeURIComponent", "decodeURI", "parseInt", "parseFloat", "navigator", "document", "location", "localStorage", "Deno", "Bun", "AsyncFunction", "GeneratorFunction", "TextDecoder", "TextEncoder", "Uint8Array", "execScript", "Math", "Date", "Blob", "URL", "__non_webpack_require__", "__dirname", "__filename", "console"]
+    [
+        "eval",
+        "Function",
+        "require",
+        "process",
+        "module",
+        "exports",
+        "Buffer",
+        "setTimeout",
+        "setInterval",
+        "setImmediate",
+        "queueMicrotask",
+        "atob",
+        "btoa",
+        "fetch",
+        "XMLHttpRequest",
+        "WebSocket",
+        "EventSource",
+        "WebAssembly",
+        "Reflect",
+        "Proxy",
+        "Object",
+        "Array",
+        "String",
+        "Number",
+        "Symbol",
+        "JSON",
+        "Error",
+        "RegExp",
+        "Promise",
+        "Map",
+        "Set",
+        "Worker",
+        "SharedWorker",
+        "importScripts",
+        "unescape",
+        "escape",
+        "decodeURIComponent",
+        "decodeURI",
+        "parseInt",
+        "parseFloat",
+        "navigator",
+        "document",
+        "location",
+        "localStorage",
+        "Deno",
+        "Bun",
+        "AsyncFunction",
+        "GeneratorFunction",
+        "TextDecoder",
+        "TextEncoder",
+        "Uint8Array",
+        "execScript",
+        "Math",
+        "Date",
+        "Blob",
+        "URL",
+        "__non_webpack_require__",
+        "__dirname",
+        "__filename",
+        "console",
+    ]
 )
 FUNCTION_BUILDERS = frozenset({"Function", "AsyncFunction", "GeneratorFunction", "AsyncGeneratorFunction"})
 CODE_SINKS = frozenset({"eval", "execScript", *FUNCTION_BUILDERS}) | frozenset(
-    ["module:vm.runInThisContext", "module:vm.runInNewContext", "module:vm.runInContext", "module:vm.Script", "module:vm.compileFunction", "module:vm.SourceTextModule", "module:vm.createScript", "module:module.prototype._compile", "module:module._compile", "module._compile", "importScripts", "module:vm2.run", "Deno.core.evalContext"]
+    [
+        "module:vm.runInThisContext",
+        "module:vm.runInNewContext",
+        "module:vm.runInContext",
+        "module:vm.Script",
+        "module:vm.compileFunction",
+        "module:vm.SourceTextModule",
+        "module:vm.createScript",
+        "module:module.prototype._compile",
+        "module:module._compile",
+        "module._compile",
+        "importScripts",
+        "module:vm2.run",
+        "Deno.core.evalContext",
+    ]
 )
 TIMERS = frozenset(
     {"setTimeout", "setInterval", "setImmediate", "module:timers.setTimeout", "module:timers.setInterval"}
@@ -24,7 +101,30 @@ INTERNALS = frozenset(
     ["process.binding", "process._linkedBinding", "process.dlopen", "process.internalBinding", "process.reallyExit", "process._debugProcess", "process._startProfilerIdleNotifier", "process.moduleLoadList", "process._getActiveHandles"]
 ) - {"process.reallyExit", "process._getActiveHandles"}  # fmt: skip
 MODULE_INTERNALS = frozenset(
-    ["module:module._load", "module:module._resolveFilename", "module:module._extensions", "module:module.prototype", "module:module._compile", "module:module.Module", "module:module.wrap", "module:module.wrapper", "module:module._cache", "module:module.register", "module:module.registerHooks", "require.cache", "require.extensions", "module.constructor", "process.mainModule", "require.main.constructor", "module:module.prototype.require", "module.constructor._load", "module:module._nodeModulePaths", "module:module._initPaths", "module:module._preloadModules", "module:module.syncBuiltinESMExports"]
+    [
+        "module:module._load",
+        "module:module._resolveFilename",
+        "module:module._extensions",
+        "module:module.prototype",
+        "module:module._compile",
+        "module:module.Module",
+        "module:module.wrap",
+        "module:module.wrapper",
+        "module:module._cache",
+        "module:module.register",
+        "module:module.registerHooks",
+        "require.cache",
+        "require.extensions",
+        "module.constructor",
+        "process.mainModule",
+        "require.main.constructor",
+        "module:module.prototype.require",
+        "module.constructor._load",
+        "module:module._nodeModulePaths",
+        "module:module._initPaths",
+        "module:module._preloadModules",
+        "module:module.syncBuiltinESMExports",
+    ]
 )
 MODULE_CAPABILITIES: dict[str, Capability] = {
     **dict.fromkeys(
@@ -49,9 +149,29 @@ GLOBAL_CAPABILITIES: dict[str, Capability] = {
     "Function": Capability.DYNAMIC_CODE, "process.dlopen": Capability.NATIVE,
 }  # fmt: skip
 SENSITIVE_MODULES = frozenset(
-    ["child_process", "fs", "fs/promises", "net", "http", "https", "http2", "tls", "dgram", "dns", "vm", "worker_threads", "module", "process", "os", "cluster", "v8", "inspector", "repl"]
+    [
+        "child_process",
+        "fs",
+        "fs/promises",
+        "net",
+        "http",
+        "https",
+        "http2",
+        "tls",
+        "dgram",
+        "dns",
+        "vm",
+        "worker_threads",
+        "module",
+        "process",
+        "os",
+        "cluster",
+        "v8",
+        "inspector",
+        "repl",
+    ]
 )
-CALL_ORIGINS: dict[str, Origin] = {
+CALL_ORIGINS: dict[str, int] = {
     "atob": Origin.DECODED, "unescape": Origin.DECODED, "String.fromCharCode": Origin.CHARACTERS,
     "String.fromCodePoint": Origin.CHARACTERS, "TextDecoder": Origin.CHARACTERS, "Uint8Array.from": Origin.CHARACTERS,
     **dict.fromkeys(("module:zlib." + name for name in
@@ -64,7 +184,7 @@ CALL_ORIGINS: dict[str, Origin] = {
     **{f"module:{module}.{name}": Origin.FILE for module in ("fs", "fs/promises", "fs.promises", "graceful-fs", "fs-extra")
        for name in ("readFileSync", "readFile", "createReadStream", "readSync", "promises.readFile", "readdirSync")},
 }  # fmt: skip
-METHOD_ORIGINS: dict[str, Origin] = {
+METHOD_ORIGINS: dict[str, int] = {
     "charCodeAt": Origin.CHARACTERS, "fromCharCode": Origin.CHARACTERS, "fromCodePoint": Origin.CHARACTERS,
     "codePointAt": Origin.CHARACTERS, "reverse": Origin.REVERSED, "toReversed": Origin.REVERSED, "reduceRight": Origin.REVERSED,
     "inflateSync": Origin.DECODED, "gunzipSync": Origin.DECODED, "brotliDecompressSync": Origin.DECODED, "inflateRawSync": Origin.DECODED,
@@ -72,8 +192,116 @@ METHOD_ORIGINS: dict[str, Origin] = {
 }  # fmt: skip
 # Members after a dot that make a call worth a look even when the object is unknown.
 TELLING_MEMBERS = frozenset(
-    ["eval", "Function", "constructor", "require", "_load", "_compile", "binding", "_linkedBinding", "dlopen", "runInThisContext", "runInNewContext", "runInContext", "compileFunction", "exec", "execSync", "execFile", "execFileSync", "spawn", "spawnSync", "fork", "call", "apply", "bind", "construct", "get", "set", "defineProperty", "getOwnPropertyDescriptor", "setPrototypeOf", "assign", "fromCharCode", "toString", "from", "getBuiltinModule", "createRequire", "register", "registerHooks", "then", "map", "forEach", "reduce", "filter", "find", "some", "every", "replace", "replaceAll", "import", "setTimeout", "setInterval", "instantiate", "compile", "Module", "runMain", "sendBeacon", "fetch", "getOwnPropertyNames", "parse", "stringify", "keys", "entries", "values", "raw", "__defineGetter__", "__defineSetter__", "Script", "on", "once", "unserialize", "deserialize", "compileStreaming", "createContext", "evaluate", "writeFileSync", "writeFile", "runIn", "run", "unescape", "atob", "decode", "inflateSync", "gunzipSync", "brotliDecompressSync", "inflateRawSync", "unzipSync"]
+    [
+        "eval",
+        "Function",
+        "constructor",
+        "require",
+        "_load",
+        "_compile",
+        "binding",
+        "_linkedBinding",
+        "dlopen",
+        "runInThisContext",
+        "runInNewContext",
+        "runInContext",
+        "compileFunction",
+        "exec",
+        "execSync",
+        "execFile",
+        "execFileSync",
+        "spawn",
+        "spawnSync",
+        "fork",
+        "call",
+        "apply",
+        "bind",
+        "construct",
+        "get",
+        "set",
+        "defineProperty",
+        "getOwnPropertyDescriptor",
+        "setPrototypeOf",
+        "assign",
+        "fromCharCode",
+        "toString",
+        "from",
+        "getBuiltinModule",
+        "createRequire",
+        "register",
+        "registerHooks",
+        "then",
+        "map",
+        "forEach",
+        "reduce",
+        "filter",
+        "find",
+        "some",
+        "every",
+        "replace",
+        "replaceAll",
+        "import",
+        "setTimeout",
+        "setInterval",
+        "instantiate",
+        "compile",
+        "Module",
+        "runMain",
+        "sendBeacon",
+        "fetch",
+        "getOwnPropertyNames",
+        "parse",
+        "stringify",
+        "keys",
+        "entries",
+        "values",
+        "raw",
+        "__defineGetter__",
+        "__defineSetter__",
+        "Script",
+        "on",
+        "once",
+        "unserialize",
+        "deserialize",
+        "compileStreaming",
+        "createContext",
+        "evaluate",
+        "writeFileSync",
+        "writeFile",
+        "runIn",
+        "run",
+        "unescape",
+        "atob",
+        "decode",
+        "inflateSync",
+        "gunzipSync",
+        "brotliDecompressSync",
+        "inflateRawSync",
+        "unzipSync",
+    ]
 )
 TELLING_PROPERTIES = frozenset(
-    ["constructor", "__proto__", "mainModule", "binding", "_linkedBinding", "dlopen", "env", "cache", "extensions", "_load", "_compile", "_extensions", "prepareStackTrace", "getBuiltinModule", "prototype", "_resolveFilename", "wrap", "callee", "caller", "wrapper", "__defineGetter__"]
+    [
+        "constructor",
+        "__proto__",
+        "mainModule",
+        "binding",
+        "_linkedBinding",
+        "dlopen",
+        "env",
+        "cache",
+        "extensions",
+        "_load",
+        "_compile",
+        "_extensions",
+        "prepareStackTrace",
+        "getBuiltinModule",
+        "prototype",
+        "_resolveFilename",
+        "wrap",
+        "callee",
+        "caller",
+        "wrapper",
+        "__defineGetter__",
+    ]
 )

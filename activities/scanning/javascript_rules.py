@@ -51,7 +51,8 @@ _GLOBAL_RETURN = re.compile(
 _DECODING_CALLEES = frozenset(
     {"atob", "unescape", "Buffer.from", "String.fromCharCode", "String.fromCodePoint", "decodeURIComponent"}
 )
-_MAX_REPLACED = 4
+_TEMPLATE = 8
+_SHORT_CODE = 120
 
 
 def scan_javascript(
@@ -106,6 +107,8 @@ class JavaScriptRules:
             self._member(node)
         for node in captures.get("subscript", []):
             self._subscript(node)
+        for node in captures.get("computed", []):
+            self._computed_key(node)
         for node in captures.get("assignment", []):
             self._assignment(node)
         for node in captures.get("plus", []):
@@ -164,9 +167,10 @@ class JavaScriptRules:
         if isinstance(name, str):
             bare = name.removeprefix("node:")
             self._module_used(name, node)
-            if (not self.folder.is_plain(argument) and (
-                bare in SENSITIVE_MODULES or bare in MODULE_CAPABILITIES or origins & HIDING
-            )) or (reference.hidden and path != "import"):
+            if (
+                not self.folder.is_plain(argument)
+                and (bare in SENSITIVE_MODULES or bare in MODULE_CAPABILITIES or origins & HIDING)
+            ) or (reference.hidden and path != "import"):
                 self._add("hidden.import", node, name, decoded=name)
             elif (
                 path != "require"
@@ -249,7 +253,7 @@ class JavaScriptRules:
         path = reference.path
         head, _, method = path.rpartition(".")
         target = path
-        if method in ("call", "apply", "bind") and head:
+        if method in ("call", "apply", "bind") and head and head != "Reflect":
             target = head
             arguments = arguments[1:]
             if method == "apply" and arguments and arguments[0].type == "array":
@@ -380,8 +384,20 @@ class JavaScriptRules:
                 "then",
             } - {"exec"}:
                 self._add("hidden.attribute", node, name, decoded=name)
-        elif self.values.origins(index_node) & (HIDING & ~Origin.REVERSED):
-            self._add("hidden.attribute", node, "a computed name")
+        elif self.values.near_origins(index_node) & (HIDING & ~Origin.REVERSED):
+            base = function.child_by_field_name("object")
+            known = self.values.resolve(base)
+            rule_base = known is not None and known.path.split(".")[0] in (
+                "globalThis",
+                "process",
+                "module",
+                "require",
+                "module:child_process",
+                "Reflect",
+            )
+            self._add(
+                "hidden.attribute", node, "a computed name", severity=None if rule_base else Severity.MEDIUM
+            )
 
     def _constructor_call(self, node: Node, arguments: list[Node], function: Node) -> None:
         """``x.constructor(…)``: building a function when the argument is code."""
@@ -544,6 +560,10 @@ class JavaScriptRules:
         builder = path in FUNCTION_BUILDERS
         relevant = arguments if builder else arguments[:1]
         self._use(Capability.DYNAMIC_CODE, node, path)
+        if any(
+            argument.parent is not None and argument.parent.type == "call_expression" for argument in relevant
+        ):
+            self._add("evasive.computed_call", node, f"{path} as a template tag")
         for argument in relevant:
             value = self.folder.fold(argument)
             origins = self.values.origins(argument)
@@ -552,11 +572,26 @@ class JavaScriptRules:
                     self._add("hidden.execution", node, path, decoded=value)
                 if not _GLOBAL_RETURN.match(value):
                     plain = self.folder.is_plain(argument)
+                    if not plain and not origins & HIDING and len(value) <= _SHORT_CODE:
+                        self._add("hidden.execution", node, path, decoded=value, severity=Severity.MEDIUM)
                     self.out.payload(
                         value, "executed" if plain else "folded", node.start_point[0] + 1, "javascript-body"
                     )
                 continue
-            report_executed_origin(self.out, origins, *_place(node), path, self._data_file(argument))
+            near = self._near(argument)
+            if path == "eval":
+                self._add("dynamic.unreadable", node, path)
+            data_file = self._data_file(argument) if origins & Origin.FILE else None
+            report_executed_origin(self.out, origins, near, *_place(node), path, data_file)
+
+    def _near(self, argument: Node) -> int:
+        """Origins of the expression itself; a template with code of its own is no split payload."""
+        near = self.values.near_origins(argument)
+        if near & Origin.SIBLING and any(
+            len(text) >= _TEMPLATE and not _FILE_NAME.match(text) for text in self._strings_in(argument)
+        ):
+            near &= ~Origin.SIBLING
+        return near
 
     def _timer(self, path: str, node: Node, arguments: list[Node]) -> None:
         if not arguments or arguments[0].type in FUNCTION_KINDS:
@@ -577,7 +612,7 @@ class JavaScriptRules:
         if not arguments:
             return
         texts: list[str] = []
-        origins = self.values.origins(arguments[0])
+        origins = self.values.near_origins(arguments[0])
         for argument in arguments[:2]:
             value = self.folder.fold(argument)
             if isinstance(value, str):
@@ -587,7 +622,7 @@ class JavaScriptRules:
             else:
                 texts.extend(self._strings_in(argument))
         if len(arguments) > 1 and arguments[1].type not in FUNCTION_KINDS:
-            origins |= self.values.origins(arguments[1]) & HIDING
+            origins |= self.values.near_origins(arguments[1]) & HIDING
         report_command(self.out, " ".join(texts), origins, *_place(node))
 
     def _serialised(self, node: Node, arguments: list[Node]) -> None:
@@ -602,7 +637,9 @@ class JavaScriptRules:
         if isinstance(value, str) and len(value) > 2:
             if label != "decodeURIComponent" or "%" in self.index.text(node):
                 report_decoded(self.out, value, label, *_place(node))
-        elif (isinstance(value, bytes) and len(value) > 2 and label != "Buffer.from") or (isinstance(value, bytes) and self.values.origins(node) & Origin.DECODED and len(value) > 2):
+        elif (isinstance(value, bytes) and len(value) > 2 and label != "Buffer.from") or (
+            isinstance(value, bytes) and self.values.origins(node) & Origin.DECODED and len(value) > 2
+        ):
             report_decoded(self.out, value, label, *_place(node))
 
     def _native(self, node: Node, arguments: list[Node]) -> None:
@@ -621,22 +658,7 @@ class JavaScriptRules:
         text = self.index.text(arguments[0])
         if re.search(r"^(?:Object|Function|Array|String)\.prototype$|__proto__$", text):
             names = [self.folder.fold(argument) for argument in arguments[1:2]]
-            if any(
-                name
-                in (
-                    "constructor",
-                    "NODE_OPTIONS",
-                    "shell",
-                    "env",
-                    "argv0",
-                    "toString",
-                    "then",
-                    "call",
-                    "apply",
-                    "bind",
-                )
-                for name in names
-            ):
+            if any(name in ("NODE_OPTIONS", "shell", "env", "argv0") for name in names):
                 self._add("evasive.prototype", node, text)
 
     def _passed_functions(self, node: Node, arguments: list[Node]) -> None:
@@ -676,9 +698,10 @@ class JavaScriptRules:
                     self._indirect_code(candidate, reference.path, node)
 
     def _indirect_code(self, candidate: Node, path: str, node: Node) -> None:
-        report_executed_origin(
-            self.out, self.values.origins(candidate), *_place(node), path, self._data_file(candidate)
-        )
+        origins = self.values.origins(candidate)
+        near = self._near(candidate)
+        data_file = self._data_file(candidate) if origins & Origin.FILE else None
+        report_executed_origin(self.out, origins, near, *_place(node), path, data_file)
         value = self.folder.fold(candidate)
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
@@ -769,13 +792,16 @@ class JavaScriptRules:
                 return
             reference = self.values.resolve(node)
             path = reference.path if reference is not None else ""
-            if (name in SENSITIVE_NAMES and (
-                name in TELLING_NAMES
-                or path in CODE_SINKS
-                or path in PROCESS_CALLS
-                or is_loader(path)
-                or path.startswith(("process", "module:", "require", "module"))
-            )) or (name in SENSITIVE_NAMES and self.values.origins(index_node) & (HIDING | Origin.FOLDED)):
+            if (
+                name in SENSITIVE_NAMES
+                and (
+                    name in TELLING_NAMES
+                    or path in CODE_SINKS
+                    or path in PROCESS_CALLS
+                    or is_loader(path)
+                    or path.startswith(("process", "module:", "require", "module"))
+                )
+            ) or (name in SENSITIVE_NAMES and self.values.origins(index_node) & (HIDING | Origin.FOLDED)):
                 self._add("hidden.attribute", node, name, decoded=name)
             elif path in KNOWN_GLOBALS and path in SENSITIVE_NAMES:
                 self._add("hidden.attribute", node, path, decoded=path)
@@ -794,8 +820,22 @@ class JavaScriptRules:
                 self._add("hidden.attribute", node, f"{base.path}[…]")
             else:
                 parent = node.parent
-                if parent is not None and parent.type == "call_expression":
+                if (
+                    parent is not None
+                    and parent.type == "call_expression"
+                    and parent.child_by_field_name("function") == node
+                ):
                     self._use(Capability.DYNAMIC_CODE, node, f"{base.path}[…]")
+                    self._add("evasive.computed_call", node, f"{base.path}[…]", severity=Severity.MEDIUM)
+
+    def _computed_key(self, node: Node) -> None:
+        """``const { ["ex" + "ec"]: run } = module``: a member picked by a hidden name."""
+        inner = node.named_children[0] if node.named_children else None
+        if inner is None or inner.type in ("member_expression", "string", "identifier"):
+            return
+        name = self.folder.fold(inner)
+        if isinstance(name, str) and name in SENSITIVE_NAMES and not self.folder.is_plain(inner):
+            self._add("hidden.attribute", node, name, decoded=name)
 
     def _plain_subscript(self, node: Node, name: str) -> None:
         reference = self.values.resolve(node)
@@ -839,10 +879,8 @@ class JavaScriptRules:
         ):
             source = self.values.resolve(right)
             if (
-                (source is not None
-                and (source.path in CODE_SINKS or is_loader(source.path)))
-                or target.path.startswith("module:module")
-            ):
+                source is not None and (source.path in CODE_SINKS or is_loader(source.path))
+            ) or target.path.startswith("module:module"):
                 self._add(
                     "evasive.override",
                     node,
@@ -850,19 +888,14 @@ class JavaScriptRules:
                     severity=None if source is not None and source.path in CODE_SINKS else Severity.MEDIUM,
                 )
         text = self.index.source[left.start_byte : left.start_byte + 60].decode("utf-8", "replace")
-        if (
-            re.match(r"(?:Object|Function)\.prototype[.\[]|[\w.]+\.__proto__\.__proto__", text)
-            or ("__proto__" in text
-            and name in ("shell", "NODE_OPTIONS", "env", "argv0"))
+        if re.match(r"(?:Object|Function)\.prototype[.\[]|[\w.]+\.__proto__\.__proto__", text) or (
+            "__proto__" in text and name in ("shell", "NODE_OPTIONS", "env", "argv0")
         ):
             if name in (
                 "shell",
                 "NODE_OPTIONS",
                 "env",
                 "argv0",
-                "constructor",
-                "toString",
-                "then",
                 "source",
                 "sourceURL",
                 "escapeFunction",

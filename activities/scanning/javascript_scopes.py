@@ -17,7 +17,14 @@ from activities.scanning.limits import PARSE_SECONDS
 
 MAX_BINDINGS = 10
 FUNCTION_KINDS = frozenset(
-    ["function_declaration", "function_expression", "arrow_function", "method_definition", "generator_function", "generator_function_declaration"]
+    [
+        "function_declaration",
+        "function_expression",
+        "arrow_function",
+        "method_definition",
+        "generator_function",
+        "generator_function_declaration",
+    ]
 )
 _QUERY = """
 (call_expression) @call (new_expression) @new (subscript_expression) @subscript
@@ -28,7 +35,7 @@ _QUERY = """
 (import_statement) @import (for_in_statement) @for (tagged: (_)?) @never
 (template_string) @template (escape_sequence) @escape (binary_expression operator: "+") @plus
 (member_expression) @member (pair) @pair (field_definition) @field (export_statement source: (_)) @import
-(class_heritage) @heritage (string) @string
+(computed_property_name) @computed (string) @string
 """
 
 

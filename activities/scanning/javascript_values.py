@@ -14,8 +14,20 @@ if TYPE_CHECKING:
 
 _MAX_ORIGIN_NODES = 3_000
 _MAX_DEPTH = 40
+_MAX_QUESTION = 600
+_MAX_ORIGIN_DEPTH = 60
+_NEAR = 9
 _WRAPPERS = frozenset(
-    ["parenthesized_expression", "await_expression", "non_null_expression", "as_expression", "satisfies_expression", "spread_element", "expression_statement", "yield_expression"]
+    [
+        "parenthesized_expression",
+        "await_expression",
+        "non_null_expression",
+        "as_expression",
+        "satisfies_expression",
+        "spread_element",
+        "expression_statement",
+        "yield_expression",
+    ]
 )
 
 
@@ -42,7 +54,12 @@ class JavaScriptValues:
         self.folder = folder
         self._resolving: set[int] = set()
         self._memo: dict[int, Reference | None] = {}
-        self._origin_memo: dict[int, Origin] = {}
+        self._question: dict[int, Reference | None] = {}
+        self._names: dict[int, Reference | None] = {}
+        self._returns: dict[int, list[Node]] = {}
+        self._cuts = 0
+        self._origin_question: dict[int, int] = {}
+        self._origin_memo: dict[int, int] = {}
 
     def resolve(self, node: Node | None) -> Reference | None:
         """Return what ``node`` refers to, or None."""
@@ -56,15 +73,24 @@ class JavaScriptValues:
         key = node.id
         if key in self._memo:
             return self._memo[key]
-        if key in self._resolving or len(self._resolving) > _MAX_DEPTH:
+        # Within one question every node is looked at once: cycles and diamonds cost nothing.
+        if key in self._question:
+            return self._question[key]
+        if key in self._resolving or len(self._resolving) > _MAX_DEPTH or len(self._question) > _MAX_QUESTION:
+            self._cuts += 1
             return None
+        before = self._cuts
         self._resolving.add(key)
         try:
             result = resolver(self, node)
         finally:
             self._resolving.discard(key)
         if not self._resolving:
+            self._question.clear()
+        if self._cuts == before or not self._resolving:
             self._memo[key] = result
+        else:
+            self._question[key] = result
         return result
 
     def _identifier(self, node: Node) -> Reference | None:
@@ -76,14 +102,32 @@ class JavaScriptValues:
             if name in GLOBAL_OBJECTS:
                 return Reference("globalThis", escaped)
             return Reference(name, escaped) if name in KNOWN_GLOBALS else None
+        best = self._named(bindings)
+        if best is not None and escaped:
+            return Reference(best.path, True, best.reflective)
+        return best
+
+    def _named(self, bindings: list[Binding]) -> Reference | None:
+        """Resolve a name by its possible values; every mention of the name shares the answer."""
+        key = id(bindings)
+        if key in self._names:
+            return self._names[key]
+        before = self._cuts
         best: Reference | None = None
         for binding in bindings:
             reference = self.binding(binding)
             if reference is not None and (best is None or _sensitive(reference.path)):
                 best = reference
-        if best is not None and escaped:
-            return Reference(best.path, True, best.reflective)
+        if self._cuts == before:
+            self._names[key] = best
         return best
+
+    def returned(self, function: Node) -> list[Node]:
+        """Return the returned expressions of a function node."""
+        known = self._returns.get(function.id)
+        if known is None:
+            known = self._returns[function.id] = returned_values(function)
+        return known
 
     def binding(self, binding: Binding) -> Reference | None:
         """Resolve one possible value of a name."""
@@ -312,7 +356,7 @@ class JavaScriptValues:
             )
         if target is None or target.type not in FUNCTION_KINDS:
             return None
-        for value in returned_values(target):
+        for value in self.returned(target):
             reference = self.resolve(value)
             if reference is not None and _sensitive(reference.path):
                 return reference
@@ -339,22 +383,35 @@ class JavaScriptValues:
 
     # -- origins ------------------------------------------------------------------------------
 
-    def origins(self, node: Node | None) -> Origin:
+    def origins(self, node: Node | None) -> int:
         """Return every origin that flows into ``node``."""
         if node is None:
             return Origin.NONE
+        self._origin_question.clear()
         return self._origins(node, [_MAX_ORIGIN_NODES], set(), 0)
 
-    def _origins(self, node: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def near_origins(self, node: Node | None) -> int:
+        """Like `origins`, but only a few steps far: what the expression itself is made of."""
+        if node is None:
+            return Origin.NONE
+        kept, self._origin_memo = self._origin_memo, {}
+        self._origin_question = {}
+        try:
+            return self._origins(node, [200], set(), _MAX_ORIGIN_DEPTH - _NEAR)
+        finally:
+            self._origin_memo = kept
+            self._origin_question = {}
+
+    def _origins(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
         kind = node.type
         if kind in _LEAVES:
             return Origin.NONE
         key = node.id
-        memo = self._origin_memo.get(key)
+        memo = self._origin_memo.get(key, self._origin_question.get(key))
         if memo is not None:
             return memo
         budget[0] -= 1
-        if budget[0] < 0 or key in active or depth > 60:
+        if budget[0] < 0 or key in active or depth > _MAX_ORIGIN_DEPTH:
             return Origin.NONE
         active.add(key)
         handler = _ORIGIN_HANDLERS.get(kind)
@@ -367,11 +424,13 @@ class JavaScriptValues:
             for child in node.named_children:
                 result |= self._origins(child, budget, active, depth + 1)
         active.discard(key)
-        if not active:
+        if active:
+            self._origin_question[key] = result
+        else:
             self._origin_memo[key] = result
         return result
 
-    def _origins_of_identifier(self, node: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def _origins_of_identifier(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
         result = Origin.NONE
         scope: Scope = self.index.scope_at(node.start_byte)
         bindings = self.index.lookup(self.index.text(node), scope)
@@ -381,9 +440,7 @@ class JavaScriptValues:
             result |= self._origins_of_binding(binding, budget, active, depth)
         return result
 
-    def _origins_of_binding(
-        self, binding: Binding, budget: list[int], active: set[int], depth: int
-    ) -> Origin:
+    def _origins_of_binding(self, binding: Binding, budget: list[int], active: set[int], depth: int) -> int:
         if binding.kind == "import":
             module = binding.detail.partition("\0")[0]
             return (
@@ -406,7 +463,7 @@ class JavaScriptValues:
             result |= Origin.ARITHMETIC
         return result
 
-    def _callback_origin(self, function: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def _callback_origin(self, function: Node, budget: list[int], active: set[int], depth: int) -> int:
         """A callback's parameters carry what the call that receives the callback carries."""
         parent = function.parent
         if parent is None or parent.type != "arguments" or parent.parent is None:
@@ -426,13 +483,13 @@ class JavaScriptValues:
                 result |= self._origins(argument, budget, active, depth)
         return result
 
-    def _origins_of_function(self, node: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def _origins_of_function(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
         result = Origin.NONE
-        for value in returned_values(node):
+        for value in self.returned(node):
             result |= self._origins(value, budget, active, depth)
         return result
 
-    def _origins_of_call(self, node: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def _origins_of_call(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
         function = node.child_by_field_name("function") or node.child_by_field_name("constructor")
         result = Origin.NONE
         if function is not None:
@@ -475,7 +532,7 @@ class JavaScriptValues:
                     result |= _origin_of_path(reference.path) & ~(Origin.FILE | Origin.NETWORK)
         return result
 
-    def _buffer_origin(self, node: Node) -> Origin:
+    def _buffer_origin(self, node: Node) -> int:
         arguments = arguments_of(node)
         if len(arguments) > 1:
             encoding = self.folder.fold(arguments[1])
@@ -486,7 +543,7 @@ class JavaScriptValues:
             )
         return Origin.CHARACTERS if arguments and arguments[0].type == "array" else Origin.NONE
 
-    def _origins_of_member(self, node: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def _origins_of_member(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
         result = Origin.NONE
         reference = self.resolve(node)
         if reference is not None:
@@ -503,7 +560,7 @@ class JavaScriptValues:
             result |= self._origins(index, budget, active, depth) & ~Origin.FOLDED
         return result
 
-    def _origins_of_binary(self, node: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def _origins_of_binary(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
         operator = node.child_by_field_name("operator")
         kind = operator.type if operator is not None else ""
         if kind in ("==", "===", "!=", "!==", "<", ">", "<=", ">=", "in", "instanceof"):
@@ -513,12 +570,26 @@ class JavaScriptValues:
             result |= self._origins(child, budget, active, depth)
         return result
 
-    def _origins_of_lambda(self, node: Node, budget: list[int], active: set[int], depth: int) -> Origin:
+    def _origins_of_lambda(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
         return self._origins_of_function(node, budget, active, depth)
 
 
 _LEAVES = frozenset(
-    ["string", "number", "true", "false", "null", "undefined", "regex", "this", "property_identifier", "string_fragment", "escape_sequence", "comment", "super"]
+    [
+        "string",
+        "number",
+        "true",
+        "false",
+        "null",
+        "undefined",
+        "regex",
+        "this",
+        "property_identifier",
+        "string_fragment",
+        "escape_sequence",
+        "comment",
+        "super",
+    ]
 )
 _RESOLVERS = {
     "identifier": JavaScriptValues._identifier, "shorthand_property_identifier": JavaScriptValues._identifier,
@@ -595,7 +666,22 @@ def is_loader(path: str) -> bool:
 
 
 _LOADERS = frozenset(
-    ["require", "import", "process.mainModule.require", "require.main.require", "module:module._load", "module.constructor._load", "process.getBuiltinModule", "module.parent.require", "__non_webpack_require__", "module:module.prototype.require", "importScripts", "module.children.require", "process.mainModule.constructor._load", "require.main.constructor._load"]
+    [
+        "require",
+        "import",
+        "process.mainModule.require",
+        "require.main.require",
+        "module:module._load",
+        "module.constructor._load",
+        "process.getBuiltinModule",
+        "module.parent.require",
+        "__non_webpack_require__",
+        "module:module.prototype.require",
+        "importScripts",
+        "module.children.require",
+        "process.mainModule.constructor._load",
+        "require.main.constructor._load",
+    ]
 )
 
 
@@ -603,7 +689,7 @@ def _module(name: str) -> str:
     return "module:" + name.removeprefix("node:")
 
 
-def _origin_of_path(path: str) -> Origin:
+def _origin_of_path(path: str) -> int:
     direct = CALL_ORIGINS.get(path)
     if direct is not None:
         return direct

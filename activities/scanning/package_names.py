@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
 _DATA = Path(__file__).parent / "data"
 _LISTS = {"npm": "popular_npm.txt", "PyPI": "popular_pypi.txt"}
 _TARGETS = 2_000
@@ -83,7 +81,10 @@ def similar_popular_name(ecosystem: str, name: str) -> str | None:
         for candidate, shown in targets.get(length, ()):
             if len(candidate) < _MIN_FUZZY:
                 continue
-            distance = damerau_levenshtein(looks, candidate, reach if len(candidate) > 7 else 1)
+            allowed = reach if len(candidate) > 7 else 1
+            distance = damerau_levenshtein(looks, candidate, allowed)
+            if distance > allowed:
+                continue
             if distance == 1:
                 return shown
             if distance == 2 and looks[:2] == candidate[:2]:
@@ -134,20 +135,9 @@ def known_malicious(ecosystem: str, name: str, version: str) -> bool:
 
 
 def _may_mean(version: str, versions: Iterable[str]) -> bool:
+    """Whether ``version`` names a listed version exactly; a range resolves to what the registry still serves."""
     exact = re.sub(r"^[\s=v]+", "", version)
-    listed = set(versions)
-    if exact in listed:
-        return True
-    if not re.search(r"\d", version):
-        return True
-    try:
-        specifiers = SpecifierSet(version)
-    except InvalidSpecifier:
-        return (
-            any(exact.lstrip("^~").split(".")[0] == item.split(".")[0] for item in listed)
-            and version[:1] in "^~>"
-        )
-    return any(specifiers.contains(item, prereleases=True) for item in listed)
+    return exact in set(versions)
 
 
 def deprecated(ecosystem: str, name: str) -> str | None:

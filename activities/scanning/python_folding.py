@@ -41,7 +41,45 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not,
 }  # fmt: skip
 _TEXT_METHODS = frozenset(
-    ["join", "replace", "split", "rsplit", "strip", "lstrip", "rstrip", "lower", "upper", "swapcase", "title", "capitalize", "casefold", "zfill", "partition", "rpartition", "removeprefix", "removesuffix", "startswith", "endswith", "find", "rfind", "index", "rindex", "count", "splitlines", "hex", "isalpha", "isdigit", "isupper", "islower", "isspace", "isalnum", "encode", "decode", "translate", "format"]
+    [
+        "join",
+        "replace",
+        "split",
+        "rsplit",
+        "strip",
+        "lstrip",
+        "rstrip",
+        "lower",
+        "upper",
+        "swapcase",
+        "title",
+        "capitalize",
+        "casefold",
+        "zfill",
+        "partition",
+        "rpartition",
+        "removeprefix",
+        "removesuffix",
+        "startswith",
+        "endswith",
+        "find",
+        "rfind",
+        "index",
+        "rindex",
+        "count",
+        "splitlines",
+        "hex",
+        "isalpha",
+        "isdigit",
+        "isupper",
+        "islower",
+        "isspace",
+        "isalnum",
+        "encode",
+        "decode",
+        "translate",
+        "format",
+    ]
 )
 _CONTAINER_METHODS = frozenset(["index", "count", "copy", "get", "keys", "values", "items"])
 _CONSTANTS = {
@@ -81,6 +119,7 @@ class PythonFolder:
         self._total = 0
         self._active: set[int] = set()
         self._memo: dict[tuple[int, int], object] = {}
+        self._failed: dict[int, ast.AST] = {}
         self._depth = 0
 
     def is_local_module(self, dotted: str) -> bool:
@@ -102,6 +141,7 @@ class PythonFolder:
         outermost = self._depth == 0
         if outermost:
             self._steps = 0
+            self._failed.clear()
         try:
             result: object = self._evaluate(node, scope, None)
         except _Unknown:
@@ -138,10 +178,8 @@ class PythonFolder:
             return not isinstance(node.value, bytes)
         if not 0 < node.lineno <= len(self._lines):
             return True
-        return (
-            node.value in self._lines[node.lineno - 1]
-            or (node.end_lineno != node.lineno
-            and len(node.value) > 40)
+        return node.value in self._lines[node.lineno - 1] or (
+            node.end_lineno != node.lineno and len(node.value) > 40
         )
 
     # -- evaluation ---------------------------------------------------------------------------
@@ -153,11 +191,15 @@ class PythonFolder:
         if isinstance(node, ast.Constant):
             return node.value
         evaluator = _EVALUATORS.get(node.__class__)
-        if evaluator is None:
+        if evaluator is None or (environment is None and self._failed.get(id(node)) is node):
             raise _Unknown
         self._depth += 1
         try:
             value = evaluator(self, node, scope, environment)
+        except _Unknown:
+            if environment is None:
+                self._failed[id(node)] = node
+            raise
         finally:
             self._depth -= 1
         if (

@@ -31,25 +31,161 @@ CODE_SINKS = frozenset(
 ) - {"ast.unparse"}  # fmt: skip
 # Only executed when the first argument is text; with anything else these are ordinary.
 TEXT_RUNNERS = frozenset(
-    ["timeit.timeit", "timeit.repeat", "timeit.Timer", "cProfile.run", "cProfile.runctx", "profile.run", "profile.runctx", "pdb.run", "pdb.runeval", "pandas.eval", "numexpr.evaluate", "typing.ForwardRef", "typing._eval_type", "types.FunctionType", "types.CodeType", "types.LambdaType", "doctest.testmod", "builtins.compile", "logging.config.listen", "trace.Trace", "code.interact", "tkinter.Tcl"]
+    [
+        "timeit.timeit",
+        "timeit.repeat",
+        "timeit.Timer",
+        "cProfile.run",
+        "cProfile.runctx",
+        "profile.run",
+        "profile.runctx",
+        "pdb.run",
+        "pdb.runeval",
+        "pandas.eval",
+        "numexpr.evaluate",
+        "typing.ForwardRef",
+        "typing._eval_type",
+        "types.FunctionType",
+        "types.CodeType",
+        "types.LambdaType",
+        "doctest.testmod",
+        "builtins.compile",
+        "logging.config.listen",
+        "trace.Trace",
+        "code.interact",
+        "tkinter.Tcl",
+    ]
 )
 CODE_METHODS = frozenset(
     {"runsource", "runcode", "runeval", "exec_module", "load_module", "run_string", "run_cell"}
 )
 IMPORT_SINKS = frozenset(
-    ["builtins.__import__", "importlib.import_module", "importlib.__import__", "importlib._bootstrap._gcd_import", "importlib._bootstrap._load", "importlib._bootstrap._find_and_load", "importlib._bootstrap.__import__", "pydoc.locate", "pydoc.safeimport", "pkgutil.resolve_name", "pkgutil.find_loader", "importlib.find_loader", "imp.load_module", "imp.find_module", "imp.load_source", "imp.load_dynamic", "imp.load_compiled", "runpy.run_module", "runpy._run_module_code", "runpy.run_path", "importlib.machinery.SourceFileLoader", "importlib.machinery.SourcelessFileLoader", "importlib.machinery.ExtensionFileLoader", "importlib.util.spec_from_file_location", "importlib.util.spec_from_loader", "importlib.util.find_spec", "zipimport.zipimporter", "importlib.reload", "unittest.mock._importer", "test.support.import_helper.import_module", "django.utils.module_loading.import_string", "werkzeug.utils.import_string"]
+    [
+        "builtins.__import__",
+        "importlib.import_module",
+        "importlib.__import__",
+        "importlib._bootstrap._gcd_import",
+        "importlib._bootstrap._load",
+        "importlib._bootstrap._find_and_load",
+        "importlib._bootstrap.__import__",
+        "pydoc.locate",
+        "pydoc.safeimport",
+        "pkgutil.resolve_name",
+        "pkgutil.find_loader",
+        "importlib.find_loader",
+        "imp.load_module",
+        "imp.find_module",
+        "imp.load_source",
+        "imp.load_dynamic",
+        "imp.load_compiled",
+        "runpy.run_module",
+        "runpy._run_module_code",
+        "runpy.run_path",
+        "importlib.machinery.SourceFileLoader",
+        "importlib.machinery.SourcelessFileLoader",
+        "importlib.machinery.ExtensionFileLoader",
+        "importlib.util.spec_from_file_location",
+        "importlib.util.spec_from_loader",
+        "importlib.util.find_spec",
+        "zipimport.zipimporter",
+        "importlib.reload",
+        "unittest.mock._importer",
+        "test.support.import_helper.import_module",
+        "django.utils.module_loading.import_string",
+        "werkzeug.utils.import_string",
+    ]
 )
 PATH_LOADERS = frozenset(
-    ["imp.load_source", "imp.load_dynamic", "imp.load_compiled", "runpy.run_path", "zipimport.zipimporter", "importlib.machinery.SourceFileLoader", "importlib.machinery.SourcelessFileLoader", "importlib.machinery.ExtensionFileLoader", "importlib.util.spec_from_file_location"]
+    [
+        "imp.load_source",
+        "imp.load_dynamic",
+        "imp.load_compiled",
+        "runpy.run_path",
+        "zipimport.zipimporter",
+        "importlib.machinery.SourceFileLoader",
+        "importlib.machinery.SourcelessFileLoader",
+        "importlib.machinery.ExtensionFileLoader",
+        "importlib.util.spec_from_file_location",
+    ]
 )
 MODULE_GETTERS = frozenset(
-    ["builtins.__import__", "importlib.import_module", "importlib.__import__", "importlib._bootstrap._gcd_import", "pydoc.locate", "importlib._bootstrap.__import__", "importlib._bootstrap._find_and_load", "pydoc.safeimport", "pkgutil.resolve_name", "imp.load_module", "test.support.import_helper.import_module", "unittest.mock._importer"]
+    [
+        "builtins.__import__",
+        "importlib.import_module",
+        "importlib.__import__",
+        "importlib._bootstrap._gcd_import",
+        "pydoc.locate",
+        "importlib._bootstrap.__import__",
+        "importlib._bootstrap._find_and_load",
+        "pydoc.safeimport",
+        "pkgutil.resolve_name",
+        "imp.load_module",
+        "test.support.import_helper.import_module",
+        "unittest.mock._importer",
+    ]
 )
 GETATTR = frozenset(
-    ["builtins.getattr", "inspect.getattr_static", "object.__getattribute__", "type.__getattribute__", "builtins.object.__getattribute__", "builtins.type.__getattribute__", "types.ModuleType.__getattribute__", "operator.getitem", "builtins.dict.get", "builtins.dict.__getitem__", "_operator.getitem"]
+    [
+        "builtins.getattr",
+        "inspect.getattr_static",
+        "object.__getattribute__",
+        "type.__getattribute__",
+        "builtins.object.__getattribute__",
+        "builtins.type.__getattribute__",
+        "types.ModuleType.__getattribute__",
+        "operator.getitem",
+        "builtins.dict.get",
+        "builtins.dict.__getitem__",
+        "_operator.getitem",
+    ]
 )
 PROCESS_CALLS = frozenset(
-    ["os.system", "os.popen", "os.popen2", "os.popen3", "os.popen4", "os.startfile", "os.fork", "os.forkpty", "os.posix_spawn", "os.posix_spawnp", "os.execl", "os.execle", "os.execlp", "os.execlpe", "os.execv", "os.execve", "os.execvp", "os.execvpe", "os.spawnl", "os.spawnle", "os.spawnlp", "os.spawnlpe", "os.spawnv", "os.spawnve", "os.spawnvp", "os.spawnvpe", "pty.spawn", "pty.fork", "commands.getoutput", "commands.getstatusoutput", "platform.popen", "asyncio.create_subprocess_shell", "asyncio.create_subprocess_exec", "asyncio.subprocess.create_subprocess_shell", "asyncio.subprocess.create_subprocess_exec", "distutils.spawn.spawn", "webbrowser.open", "webbrowser.get", "anyio.run_process", "anyio.open_process", "trio.run_process", "os.kill", "os.killpg", "subprocess.fork_exec"]
+    [
+        "os.system",
+        "os.popen",
+        "os.popen2",
+        "os.popen3",
+        "os.popen4",
+        "os.startfile",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.posix_spawnp",
+        "os.execl",
+        "os.execle",
+        "os.execlp",
+        "os.execlpe",
+        "os.execv",
+        "os.execve",
+        "os.execvp",
+        "os.execvpe",
+        "os.spawnl",
+        "os.spawnle",
+        "os.spawnlp",
+        "os.spawnlpe",
+        "os.spawnv",
+        "os.spawnve",
+        "os.spawnvp",
+        "os.spawnvpe",
+        "pty.spawn",
+        "pty.fork",
+        "commands.getoutput",
+        "commands.getstatusoutput",
+        "platform.popen",
+        "asyncio.create_subprocess_shell",
+        "asyncio.create_subprocess_exec",
+        "asyncio.subprocess.create_subprocess_shell",
+        "asyncio.subprocess.create_subprocess_exec",
+        "distutils.spawn.spawn",
+        "webbrowser.open",
+        "webbrowser.get",
+        "anyio.run_process",
+        "anyio.open_process",
+        "trio.run_process",
+        "os.kill",
+        "os.killpg",
+        "subprocess.fork_exec",
+    ]
 )
 STRONG_TARGETS = (
     (PROCESS_CALLS - {"os.kill", "os.killpg", "webbrowser.open", "webbrowser.get"})
@@ -91,9 +227,31 @@ CALL_CAPABILITIES: dict[str, Capability] = {
     **dict.fromkeys(CODE_SINKS - TEXT_RUNNERS, Capability.DYNAMIC_CODE),
     "builtins.compile": Capability.DYNAMIC_CODE,
 }  # fmt: skip
-FILE_METHODS = frozenset(["read_text", "read_bytes", "write_text", "write_bytes", "unlink", "rmdir", "iterdir", "rglob"])
+FILE_METHODS = frozenset(
+    ["read_text", "read_bytes", "write_text", "write_bytes", "unlink", "rmdir", "iterdir", "rglob"]
+)
 DESERIALISERS = frozenset(
-    ["pickle.loads", "pickle.load", "pickle.Unpickler", "marshal.loads", "marshal.load", "shelve.open", "dill.loads", "dill.load", "cloudpickle.loads", "cloudpickle.load", "jsonpickle.decode", "jsonpickle.loads", "joblib.load", "yaml.unsafe_load", "yaml.load", "yaml.full_load", "torch.load", "pandas.read_pickle", "yaml.unsafe_load_all"]
+    [
+        "pickle.loads",
+        "pickle.load",
+        "pickle.Unpickler",
+        "marshal.loads",
+        "marshal.load",
+        "shelve.open",
+        "dill.loads",
+        "dill.load",
+        "cloudpickle.loads",
+        "cloudpickle.load",
+        "jsonpickle.decode",
+        "jsonpickle.loads",
+        "joblib.load",
+        "yaml.unsafe_load",
+        "yaml.load",
+        "yaml.full_load",
+        "torch.load",
+        "pandas.read_pickle",
+        "yaml.unsafe_load_all",
+    ]
 )
 DECODERS: dict[str, str] = {
     **{f"base64.{name}": "base64" for name in
@@ -106,13 +264,16 @@ DECODERS: dict[str, str] = {
     "uu.decode": "uu", "marshal.loads": "marshal", "cryptography.fernet.Fernet": "fernet", "base58.b58decode": "base58",
     "pyDes.des": "des", "codecs.encode": "codecs", "email.base64mime.decode": "base64", "email.quoprimime.decode": "quopri",
 }  # fmt: skip
-DECODER_METHODS = frozenset(["fromhex", "b64decode", "unhexlify", "decompress", "decrypt", "a2b_base64", "b58decode"])
+DECODER_METHODS = frozenset(
+    ["fromhex", "b64decode", "unhexlify", "decompress", "decrypt", "a2b_base64", "b58decode"]
+)
 TEXT_CODECS = frozenset(
     ["rot13", "rot_13", "hex", "hex_codec", "base64", "base64_codec", "zlib", "zlib_codec", "zip", "bz2", "bz2_codec", "uu", "uu_codec", "unicode_escape", "raw_unicode_escape", "unicode-escape", "string_escape", "punycode", "idna", "utf_7", "utf-7", "utf7", "quopri", "quopri_codec", "cp037", "utf-16", "utf-16-le", "utf-16-be", "utf16", "utf-32", "utf_16", "cp500"]
 ) - {"idna", "utf-16", "utf-16-le", "utf-16-be", "utf16", "utf-32", "utf_16"}  # fmt: skip
 
-CALL_ORIGINS: dict[str, Origin] = {
+CALL_ORIGINS: dict[str, int] = {
     **dict.fromkeys(DECODERS.keys() - {"codecs.decode", "codecs.encode", "codecs.lookup"}, Origin.DECODED),
+    "builtins.input": Origin.INPUT, "sys.stdin": Origin.INPUT, "sys.argv": Origin.INPUT,
     "builtins.chr": Origin.CHARACTERS, "builtins.unichr": Origin.CHARACTERS, "operator.xor": Origin.ARITHMETIC,
     "builtins.reversed": Origin.REVERSED, "struct.pack": Origin.CHARACTERS, "array.array": Origin.CHARACTERS,
     "builtins.open": Origin.FILE, "io.open": Origin.FILE, "codecs.open": Origin.FILE, "pkgutil.get_data": Origin.FILE,
@@ -130,7 +291,7 @@ CALL_ORIGINS: dict[str, Origin] = {
     **{f"{module}.{verb}": Origin.NETWORK for module in ("requests", "httpx")
        for verb in ("get", "post", "put", "request", "Session", "session", "Client", "AsyncClient", "stream")},
 }  # fmt: skip
-METHOD_ORIGINS: dict[str, Origin] = {
+METHOD_ORIGINS: dict[str, int] = {
     **dict.fromkeys(DECODER_METHODS, Origin.DECODED),
     "urlopen": Origin.NETWORK, "recv": Origin.NETWORK, "getresponse": Origin.NETWORK, "recvfrom": Origin.NETWORK,
     "read_text": Origin.FILE, "read_bytes": Origin.FILE, "translate": Origin.ARITHMETIC, "getpixel": Origin.DECODED,
@@ -138,9 +299,33 @@ METHOD_ORIGINS: dict[str, Origin] = {
 }  # fmt: skip
 # Results that carry nothing of their arguments.
 OPAQUE_CALLS = frozenset(
-    ["builtins.len", "builtins.isinstance", "builtins.hasattr", "builtins.issubclass", "builtins.id", "builtins.hash", "builtins.bool", "builtins.callable", "builtins.type"]
+    [
+        "builtins.len",
+        "builtins.isinstance",
+        "builtins.hasattr",
+        "builtins.issubclass",
+        "builtins.id",
+        "builtins.hash",
+        "builtins.bool",
+        "builtins.callable",
+        "builtins.type",
+    ]
 )
-SMUGGLED = frozenset(["os", "sys", "subprocess", "builtins", "importlib", "ctypes", "socket", "pty", "runpy", "marshal", "pickle"])
+SMUGGLED = frozenset(
+    [
+        "os",
+        "sys",
+        "subprocess",
+        "builtins",
+        "importlib",
+        "ctypes",
+        "socket",
+        "pty",
+        "runpy",
+        "marshal",
+        "pickle",
+    ]
+)
 FRAME_ATTRIBUTES = frozenset(
     ["gi_frame", "cr_frame", "ag_frame", "f_builtins", "f_back", "tb_frame", "f_globals", "f_locals"]
 )

@@ -34,6 +34,7 @@ from activities.scanning.text_checks import SENSITIVE_NAMES, TELLING_NAMES, look
 from models.manifest import Capability
 from models.scanning import Severity
 
+_TEMPLATE = 8
 _CODE_SUFFIXES = (".py", ".pyw", ".pyi", ".cfg", ".in", ".tmpl", ".pyx")
 _FILE_NAME = re.compile(r"^[\w./ -]{1,120}\.([A-Za-z0-9]{1,8})$")
 _ATTRIBUTE_WALK = re.compile(
@@ -203,7 +204,7 @@ class PythonRules:
         if path in GETATTR or path in ("operator.attrgetter", "operator.methodcaller", "operator.itemgetter"):
             self._getattr(path, node, scope)
         if path in PROCESS_CALLS or path.startswith("subprocess."):
-            self._process(node, scope)
+            self._process(path, node, scope)
         if path in DESERIALISERS:
             self._deserialise(path, node, scope)
         if path in DECODERS or path in ("urllib.parse.unquote",):
@@ -266,10 +267,26 @@ class PythonRules:
             return
         origins = self.values.origins(argument, scope)
         report_executed_origin(
-            self.out, origins, node.lineno, node.col_offset + 1, path, self._data_file(argument, scope)
+            self.out,
+            origins,
+            self._near(argument, scope),
+            node.lineno,
+            node.col_offset + 1,
+            path,
+            self._data_file(argument, scope) if origins & Origin.FILE else None,
         )
         if path not in TEXT_RUNNERS:
             self._use(Capability.DYNAMIC_CODE, node, path)
+
+    def _near(self, argument: ast.AST, scope: Scope) -> int:
+        """Origins of the expression itself; a template with code of its own is no split payload."""
+        near = self.values.near_origins(argument, scope)
+        if near & Origin.SIBLING and any(
+            len(text) >= _TEMPLATE and not _FILE_NAME.match(text)
+            for text in self._strings_in(argument, scope)
+        ):
+            near &= ~Origin.SIBLING
+        return near
 
     def _data_file(self, argument: ast.AST, scope: Scope) -> str | None:
         """Name the file that flows into ``argument`` when it is not a code file, or None."""
@@ -312,15 +329,16 @@ class PythonRules:
         if isinstance(value, str):
             self._imported_name(value, argument, origins, node, path)
             return
-        if origins & HIDING:
+        near = self.values.near_origins(argument, scope)
+        if near & HIDING & ~Origin.REVERSED:
             self._add("hidden.import", node, path)
-        elif origins & Origin.NETWORK:
+        elif near & Origin.NETWORK or (
+            path == "runpy.run_path" and Capability.NETWORK in self.out.capabilities
+        ):
             self._add("remote.execution", node, path)
         self._use(Capability.DYNAMIC_CODE, node, path)
 
-    def _imported_name(
-        self, value: str, argument: ast.AST, origins: Origin, node: ast.Call, path: str
-    ) -> None:
+    def _imported_name(self, value: str, argument: ast.AST, origins: int, node: ast.Call, path: str) -> None:
         if path in PATH_LOADERS:
             if (
                 "." in value
@@ -377,12 +395,23 @@ class PythonRules:
                 return
             names = set(value.split("."))
             base = self.values.resolve(node.args[0], scope) if position else None
-            if names & SENSITIVE_NAMES or (base is not None and f"{base.path}.{value}" in CALL_CAPABILITIES) or self.values.origins(argument, scope) & HIDING:
+            if (
+                names & SENSITIVE_NAMES
+                or (base is not None and f"{base.path}.{value}" in CALL_CAPABILITIES)
+                or self.values.origins(argument, scope) & HIDING
+            ):
                 self._add("hidden.attribute", node, value, decoded=value)
             return
-        origins = self.values.origins(argument, scope)
-        if origins & (HIDING & ~Origin.REVERSED) or origins & Origin.NETWORK:
-            self._add("hidden.attribute", node, "a computed name")
+        origins = self.values.near_origins(argument, scope)
+        if origins & (HIDING & ~Origin.REVERSED):
+            base = self.values.resolve(node.args[0], scope) if position else None
+            known = base is not None and base.path.split(".")[0] in STDLIB
+            self._add(
+                "hidden.attribute",
+                node,
+                "a computed name",
+                severity=None if known or not position else Severity.MEDIUM,
+            )
         elif position:
             base = self.values.resolve(node.args[0], scope)
             if base is not None and base.path in (
@@ -395,11 +424,13 @@ class PythonRules:
             ):
                 self._use(Capability.DYNAMIC_CODE, node, f"getattr({base.path}, …)")
 
-    def _process(self, node: ast.Call, scope: Scope) -> None:
+    def _process(self, path: str, node: ast.Call, scope: Scope) -> None:
         argument = _first_argument(node)
         if argument is None:
             return
-        origins = self.values.origins(argument, scope)
+        origins = self.values.near_origins(argument, scope)
+        if path == "pty.spawn" and Capability.NETWORK in self.out.capabilities:
+            self._add("command.dangerous", node, "a terminal next to a socket")
         texts: list[str] = []
         value = self.folder.fold(argument, scope)
         if isinstance(value, list | tuple):
@@ -458,11 +489,14 @@ class PythonRules:
             argument = _first_argument(node)
             value = self.folder.fold(argument, scope) if argument is not None else None
             if isinstance(value, str):
+                if self.values.origins(argument, scope) & HIDING:
+                    self._add("hidden.execution", node, method, decoded=value)
                 self.out.payload(value, "executed", node.lineno, "python")
             elif argument is not None:
                 report_executed_origin(
                     self.out,
                     self.values.origins(argument, scope),
+                    self._near(argument, scope),
                     node.lineno,
                     node.col_offset + 1,
                     method,
@@ -541,7 +575,8 @@ class PythonRules:
         items = list(value)[:32] if isinstance(value, list | tuple | set) else [value]
         texts = [item for item in items if isinstance(item, str | bytes)]
         if path.startswith("builtins."):
-            report_executed_origin(self.out, origins, node.lineno, node.col_offset + 1, path, None)
+            near = self._near(argument, scope)
+            report_executed_origin(self.out, origins, near, node.lineno, node.col_offset + 1, path, None)
             for text in texts:
                 self.out.payload(text, "executed", node.lineno, "python")
                 plain_text = text if isinstance(text, str) else text.decode("latin-1")
@@ -760,10 +795,8 @@ def _is_hierarchy_walk(node: ast.AST) -> bool:
     """Whether ``node`` climbs to ``object``: ``().__class__.__base__``, ``x.__mro__[-1]``, ``type.mro()``."""
     while isinstance(node, ast.Subscript | ast.Call):
         node = node.value if isinstance(node, ast.Subscript) else node.func
-    return (
-        (isinstance(node, ast.Attribute)
-        and node.attr in ("__base__", "__bases__", "__mro__", "mro"))
-        or (isinstance(node, ast.Name) and node.id == "object")
+    return (isinstance(node, ast.Attribute) and node.attr in ("__base__", "__bases__", "__mro__", "mro")) or (
+        isinstance(node, ast.Name) and node.id == "object"
     )
 
 

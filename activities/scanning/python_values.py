@@ -33,6 +33,8 @@ _SELF_ATTRIBUTES = frozenset({"__dict__", "__call__", "__func__", "__wrapped__",
 _GETTER_METHODS = frozenset({"get", "pop", "setdefault", "__getitem__", "__getattribute__", "__getattr__"})
 _MAX_ORIGIN_NODES = 4_000
 _MAX_RESOLVE_DEPTH = 40
+_MAX_QUESTION = 600
+_NEAR = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,12 @@ class PythonValues:
         self.index = index
         self.folder = folder
         self._resolving: set[int] = set()
-        self._origin_memo: dict[int, Origin] = {}
+        self._origin_memo: dict[int, int] = {}
         self._reference_memo: dict[tuple[int, int], Reference | None] = {}
+        self._question: dict[tuple[int, int], Reference | None] = {}
+        self._origin_question: dict[int, int] = {}
+        self._names: dict[int, Reference | None] = {}
+        self._cuts = 0
 
     # -- references ---------------------------------------------------------------------------
 
@@ -71,15 +77,24 @@ class PythonValues:
         key = (id(node), id(scope))
         if key in self._reference_memo:
             return self._reference_memo[key]
-        if id(node) in self._resolving:
+        # Within one question every node is looked at once: cycles and diamonds cost nothing.
+        if key in self._question:
+            return self._question[key]
+        if id(node) in self._resolving or len(self._question) > _MAX_QUESTION:
+            self._cuts += 1
             return None
+        before = self._cuts
         self._resolving.add(id(node))
         try:
             result = _RESOLVERS[node.__class__](self, node, scope)
         finally:
             self._resolving.discard(id(node))
         if not self._resolving:
+            self._question.clear()
+        if self._cuts == before or not self._resolving:
             self._reference_memo[key] = result
+        else:
+            self._question[key] = result
         return result
 
     def _name(self, node: ast.Name, scope: Scope) -> Reference | None:
@@ -92,11 +107,17 @@ class PythonValues:
             if node.id in BUILTIN_NAMES:
                 return Reference(f"builtins.{node.id}")
             return self._starred(node.id)
+        known = id(bindings)
+        if known in self._names:
+            return self._names[known]
+        before = self._cuts
         best: Reference | None = None
         for binding in bindings:
             reference = self._binding(binding, scope)
             if reference is not None and (best is None or _is_sensitive(reference.path)):
                 best = reference
+        if self._cuts == before:
+            self._names[known] = best
         return best
 
     def _starred(self, name: str) -> Reference | None:
@@ -289,20 +310,31 @@ class PythonValues:
 
     # -- origins ------------------------------------------------------------------------------
 
-    def origins(self, node: ast.AST | None, scope: Scope) -> Origin:
+    def origins(self, node: ast.AST | None, scope: Scope) -> int:
         """Return every origin that flows into ``node``."""
         if node is None:
             return Origin.NONE
         budget = [_MAX_ORIGIN_NODES]
+        self._origin_question.clear()
         return self._origins(node, scope, budget, set(), 0)
 
-    def _origins(
-        self, node: ast.AST, scope: Scope, budget: list[int], active: set[int], depth: int
-    ) -> Origin:
+    def near_origins(self, node: ast.AST | None, scope: Scope) -> int:
+        """Like `origins`, but only a few steps far: what the expression itself is made of."""
+        if node is None:
+            return Origin.NONE
+        kept, self._origin_memo = self._origin_memo, {}
+        self._origin_question = {}
+        try:
+            return self._origins(node, scope, [200], set(), MAX_FOLD_DEPTH - _NEAR)
+        finally:
+            self._origin_memo = kept
+            self._origin_question = {}
+
+    def _origins(self, node: ast.AST, scope: Scope, budget: list[int], active: set[int], depth: int) -> int:
         kind = node.__class__
         if kind is ast.Constant:
             return Origin.NONE
-        memo = self._origin_memo.get(id(node))
+        memo = self._origin_memo.get(id(node), self._origin_question.get(id(node)))
         if memo is not None:
             return memo
         budget[0] -= 1
@@ -311,13 +343,15 @@ class PythonValues:
         active.add(id(node))
         result = self._origins_of_kind(node, kind, scope, budget, active, depth + 1)
         active.discard(id(node))
-        if not active:
+        if active:
+            self._origin_question[id(node)] = result
+        else:
             self._origin_memo[id(node)] = result
         return result
 
     def _origins_of_kind(
         self, node: ast.AST, kind: type, scope: Scope, budget: list[int], active: set[int], depth: int
-    ) -> Origin:
+    ) -> int:
         result = Origin.NONE
         if kind is ast.Name:
             for binding in scope.lookup(node.id):  # type: ignore[attr-defined]
@@ -356,7 +390,7 @@ class PythonValues:
                 result |= self._origins(child, scope, budget, active, depth)
         return result
 
-    def _path_origin(self, node: ast.AST, scope: Scope) -> Origin:
+    def _path_origin(self, node: ast.AST, scope: Scope) -> int:
         reference = self.resolve(node, scope)
         if reference is None:
             return Origin.NONE
@@ -366,9 +400,7 @@ class PythonValues:
             return Origin.ENVIRONMENT
         return CALL_ORIGINS.get(reference.path, Origin.NONE)
 
-    def _origins_of_binding(
-        self, binding: Binding, budget: list[int], active: set[int], depth: int
-    ) -> Origin:
+    def _origins_of_binding(self, binding: Binding, budget: list[int], active: set[int], depth: int) -> int:
         if binding.kind == "import":
             if binding.detail.startswith(".") or self.folder.is_local_module(binding.detail):
                 return Origin.SIBLING
@@ -382,9 +414,7 @@ class PythonValues:
             result |= Origin.ARITHMETIC
         return result
 
-    def _origins_of_function(
-        self, binding: Binding, budget: list[int], active: set[int], depth: int
-    ) -> Origin:
+    def _origins_of_function(self, binding: Binding, budget: list[int], active: set[int], depth: int) -> int:
         """Union over the returned and yielded expressions of a local function."""
         node = binding.node
         if node is None or id(node) in active:
@@ -403,7 +433,7 @@ class PythonValues:
 
     def _origins_of_call(
         self, node: ast.Call, scope: Scope, budget: list[int], active: set[int], depth: int
-    ) -> Origin:
+    ) -> int:
         reference = self.resolve(node.func, scope)
         path = reference.path if reference else ""
         if path in OPAQUE_CALLS:
@@ -447,12 +477,12 @@ class PythonValues:
             result |= self._origins(keyword.value, scope, budget, active, depth)
         return result
 
-    def _map_origin(self, argument: ast.expr, scope: Scope) -> Origin:
+    def _map_origin(self, argument: ast.expr, scope: Scope) -> int:
         """``map(chr, codes)``: a decoder passed as a value."""
         reference = self.resolve(argument, scope)
         return CALL_ORIGINS.get(reference.path, Origin.NONE) & ~Origin.FILE if reference else Origin.NONE
 
-    def _codec_origin(self, node: ast.Call, scope: Scope) -> Origin:
+    def _codec_origin(self, node: ast.Call, scope: Scope) -> int:
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
             encoding = self.folder.fold(argument, scope)
             if isinstance(encoding, str) and encoding.lower() in TEXT_CODECS:
@@ -508,7 +538,7 @@ def _is_sensitive(path: str) -> bool:
                     "base64", "codecs", "runpy", "code", "imp", "posix", "requests", "urllib", NAMESPACE)  # fmt: skip
 
 
-def _reversal(node: ast.AST) -> Origin:
+def _reversal(node: ast.AST) -> int:
     step = node.step if isinstance(node, ast.Slice) else None
     if isinstance(step, ast.UnaryOp) and isinstance(step.op, ast.USub):
         return Origin.REVERSED

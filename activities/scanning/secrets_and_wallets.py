@@ -8,29 +8,40 @@ import re
 
 from activities.scanning.findings import Collector
 from activities.scanning.keccak import keccak_256
+from models.scanning import Severity
 from activities.scanning.text_checks import exfiltration_address, metadata_address, sensitive_path
 
-_SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("AWS access key", re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b")),
+_SECRETS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
+    ("AWS access key", ("AKIA", "ASIA"), re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b")),
     (
         "private key",
+        ("PRIVATE KEY",),
         re.compile(
             r"-----BEGIN (?:RSA |EC |OPENSSH |DSA |PGP |ENCRYPTED )?PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=\s]{200,}"
         ),
     ),
-    ("GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,})\b")),
-    ("Slack token", re.compile(r"\bxox[abprs]-\d{8,}-\d{8,}-[A-Za-z0-9-]{20,}\b")),
-    ("Stripe key", re.compile(r"\b(?:sk|rk)_live_[A-Za-z0-9]{20,}\b")),
-    ("Google key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
-    ("npm token", re.compile(r"\bnpm_[A-Za-z0-9]{36}\b")),
-    ("PyPI token", re.compile(r"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}")),
-    ("OpenAI key", re.compile(r"\bsk-(?:proj-)?[A-Za-z0-9]{20,}T3BlbkFJ[A-Za-z0-9]{20,}\b")),
-    ("Anthropic key", re.compile(r"\bsk-ant-(?:api|admin)\d{2}-[A-Za-z0-9_-]{80,}")),
-    ("SendGrid key", re.compile(r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}\b")),
-    ("Telegram bot token", re.compile(r"\b\d{8,10}:AA[A-Za-z0-9_-]{33}\b")),
-    ("JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{30,}\.[A-Za-z0-9_-]{40,}\b")),
+    (
+        "GitHub token",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,})\b"),
+    ),
+    ("Slack token", ("xox",), re.compile(r"\bxox[abprs]-\d{8,}-\d{8,}-[A-Za-z0-9-]{20,}\b")),
+    ("Stripe key", ("_live_",), re.compile(r"\b(?:sk|rk)_live_[A-Za-z0-9]{20,}\b")),
+    ("Google key", ("AIza",), re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
+    ("npm token", ("npm_",), re.compile(r"\bnpm_[A-Za-z0-9]{36}\b")),
+    ("PyPI token", ("pypi-",), re.compile(r"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}")),
+    ("OpenAI key", ("T3BlbkFJ",), re.compile(r"\bsk-(?:proj-)?[A-Za-z0-9]{20,}T3BlbkFJ[A-Za-z0-9]{20,}\b")),
+    ("Anthropic key", ("sk-ant",), re.compile(r"\bsk-ant-(?:api|admin)\d{2}-[A-Za-z0-9_-]{80,}")),
+    ("SendGrid key", ("SG.",), re.compile(r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}\b")),
+    ("Telegram bot token", (":AA",), re.compile(r"\b\d{8,10}:AA[A-Za-z0-9_-]{33}\b")),
+    (
+        "JSON web token",
+        ("eyJ",),
+        re.compile(r"\beyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{30,}\.[A-Za-z0-9_-]{40,}\b"),
+    ),
     (
         "URL with password",
+        ("://",),
         re.compile(
             r"\b(?:postgres(?:ql)?|mysql|mongodb(?:\+srv)?|redis|amqp)://[^\s:/@\"'<>{}$]{2,40}:[^\s:/@\"'<>{}$]{6,60}@[\w.-]+\.[a-z]{2,}"
         ),
@@ -52,13 +63,22 @@ _MAX_ADDRESSES = 5
 
 def scan_secrets(text: str, language: str, out: Collector) -> None:
     """Report secrets, wallet addresses, sensitive paths and telling addresses of one text."""
-    for name, pattern in _SECRETS:
+    for name, marks, pattern in _SECRETS:
+        if not any(mark in text for mark in marks):
+            continue
         match = pattern.search(text)
         if match and not _EXAMPLE.search(match.group(0)[:200]):
             out.add("secret.credential", text.count("\n", 0, match.start()) + 1, 0, name)
     found = 0
     for kind, address, position in wallet_addresses(text):
-        out.add("wallet.address", text.count("\n", 0, position) + 1, 0, kind, decoded=address)
+        out.add(
+            "wallet.address",
+            text.count("\n", 0, position) + 1,
+            0,
+            kind,
+            decoded=address,
+            severity=None if language != "text" else Severity.LOW,
+        )
         found += 1
         if found >= _MAX_ADDRESSES:
             break

@@ -8,7 +8,31 @@ from activities.scanning.decoding import inflate
 from activities.scanning.findings import Collector
 
 _DANGEROUS_MODULES = frozenset(
-    ["os", "posix", "nt", "subprocess", "builtins", "__builtin__", "sys", "importlib", "runpy", "pty", "socket", "shutil", "ctypes", "code", "pip", "webbrowser", "asyncio", "commands", "marshal", "types", "operator", "functools", "pickle"]
+    [
+        "os",
+        "posix",
+        "nt",
+        "subprocess",
+        "builtins",
+        "__builtin__",
+        "sys",
+        "importlib",
+        "runpy",
+        "pty",
+        "socket",
+        "shutil",
+        "ctypes",
+        "code",
+        "pip",
+        "webbrowser",
+        "asyncio",
+        "commands",
+        "marshal",
+        "types",
+        "operator",
+        "functools",
+        "pickle",
+    ]
 )
 _HARMLESS = frozenset(
     {

@@ -12,22 +12,34 @@ from activities.scanning.text_checks import (
 
 
 def report_executed_origin(
-    out: Collector, origins: Origin, line: int, column: int, sink: str, data_file: str | None
+    out: Collector,
+    origins: int,
+    near: int,
+    line: int,
+    column: int,
+    sink: str,
+    data_file: str | None,
 ) -> None:
-    """Report code that is executed from a value that cannot be read, by where the value comes from."""
+    """Report code that is executed from a value that cannot be read, by where the value comes from.
+
+    ``near`` holds the origins of the expression itself; what only flows in from afar (an option read
+    from the environment by a code generator, say) is ordinary.
+    """
     if origins & HIDING:
         out.add("hidden.execution", line, column, sink)
     if origins & Origin.NETWORK:
         out.add("remote.execution", line, column, sink)
-    if origins & Origin.ENVIRONMENT:
+    if near & Origin.ENVIRONMENT:
         out.add("environment.execution", line, column, sink)
-    if origins & Origin.SIBLING:
+    if near & Origin.SIBLING and not near & ~(Origin.SIBLING | Origin.FOLDED):
         out.add("split.execution", line, column, sink)
+    if near & Origin.INPUT:
+        out.add("dynamic.unreadable", line, column, sink)
     if data_file is not None:
         out.add("file.execution", line, column, f"{sink} of {data_file}")
 
 
-def report_command(out: Collector, command: str, origins: Origin, line: int, column: int) -> None:
+def report_command(out: Collector, command: str, origins: int, line: int, column: int) -> None:
     """Report a process start by its folded command line and by where the command comes from."""
     danger = dangerous_command(command)
     if danger:

@@ -7,7 +7,7 @@ rule reverse_shell
         description = "reverse shell"
     strings:
         $bash_tcp = /\/dev\/tcp\/[0-9A-Za-z_.${}-]{3,64}\/[0-9${}A-Za-z_]{1,12}/
-        $socket_dup = /os\.dup2\s*\(\s*\w+\.fileno\(\)\s*,\s*[012]\s*\)/
+        $socket_dup = /os\.dup2\s*\(\s*(s|sock|socket|conn|client|c|so|sk)\.fileno\(\)\s*,\s*\w+\s*\)/
         $node_pipe = /\.pipe\(\s*\w+\.stdin\s*\)[^\n]{0,120}\.stdout\.pipe\(/
     condition:
         any of them
