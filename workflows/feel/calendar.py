@@ -5,7 +5,7 @@ algorithms); instants are nanoseconds from 1970-01-01T00:00:00Z.
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -101,16 +101,23 @@ def zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def _zone_offset(name: str, year: int, date: Date, seconds: int) -> int:
+def _equivalent_year(year: int) -> int:
+    """A year within the range of `datetime` that has the same days and zone rules.
+
+    Calendars and rules repeat with the Gregorian cycle of 400 years; a margin keeps additions and
+    conversions within the range.
+    """
+    if year > 9900:
+        return 9200 + year % 400
+    return year if year > 4 else (8 if is_leap(year) else 5)
+
+
+def _zone_offset(name: str, date: Date, seconds: int) -> int:
     """Seconds east of UTC of a zone at a local date and second of the day."""
     info = zone(name)
     if info is None:
         return 0
-    if year > 9999:
-        # Rules repeat with the Gregorian cycle, so an equivalent year within datetime's range will do.
-        year = 9600 + year % 400 - (400 if 9600 + year % 400 > 9999 else 0)
-    elif year < 1:
-        year = 4 if is_leap(year) else 1
+    year = _equivalent_year(date.year)
     local = datetime(year, date.month, date.day, tzinfo=info) + timedelta(seconds=seconds)
     offset = local.utcoffset()
     return int(offset.total_seconds()) if offset is not None else 0
@@ -125,7 +132,7 @@ def offset_of(time: Time, date: Date | None) -> int | None:
     if time.zone is None:
         return time.offset
     if date is not None:
-        return _zone_offset(time.zone, date.year, date, time.hour * 3600 + time.minute * 60 + time.second)
+        return _zone_offset(time.zone, date, time.hour * 3600 + time.minute * 60 + time.second)
     info = zone(time.zone)
     local = _STANDARD_DAY.replace(tzinfo=info)
     total, daylight = local.utcoffset(), local.dst()
@@ -169,15 +176,11 @@ def in_zone_of(moment: int, like: Time) -> DateTime | None:
     """The wall-clock reading of an instant in the offset or zone of another time."""
     if like.zone is None:
         return date_time_of(moment + (like.offset or 0) * NANOSECONDS, like)
-    guess = date_time_of(moment, like)
-    if guess is None:
+    utc, info = date_time_of(moment, like), zone(like.zone)
+    if utc is None or info is None:
         return None
-    # The offset depends on the local time that is looked for: two rounds settle it, except inside
-    # a gap, where the later of both readings is the valid one.
-    for _ in range(2):
-        offset = offset_of(guess.time, guess.date) or 0
-        settled = date_time_of(moment + offset * NANOSECONDS, like)
-        if settled is None or settled == guess:
-            return settled
-        guess = settled
-    return guess
+    seconds = utc.time.hour * 3600 + utc.time.minute * 60 + utc.time.second
+    year = _equivalent_year(utc.date.year)
+    reading = datetime(year, utc.date.month, utc.date.day, tzinfo=UTC) + timedelta(seconds=seconds)
+    offset = reading.astimezone(info).utcoffset() or timedelta(0)
+    return date_time_of(moment + int(offset.total_seconds()) * NANOSECONDS, like)

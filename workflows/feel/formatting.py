@@ -37,7 +37,8 @@ def quote(text: str) -> str:
 
 def format_key(key: str) -> str:
     """A context key: as a name where it is one, else as a string."""
-    return key if tokens_of(key) is not None else quote(key)
+    plain = tokens_of(key) is not None and key == " ".join(key.split())
+    return key if plain else quote(key)
 
 
 def _literal(value: Value, run: Run, depth: int) -> str:

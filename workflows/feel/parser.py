@@ -139,7 +139,7 @@ class Parser(Reader):
     def _for(self) -> Node:
         self.expect("for")
         with ExitStack() as scopes:
-            iterators = self._iterators(scopes, ranges=True)
+            iterators = self._iterators(scopes)
             self.expect("return")
             scopes.enter_context(self.scope(["partial"]))
             return For(iterators, self.expression())
@@ -149,17 +149,17 @@ class Parser(Reader):
         if not every:
             self.expect("some")
         with ExitStack() as scopes:
-            iterators = self._iterators(scopes, ranges=False)
+            iterators = self._iterators(scopes)
             self.expect("satisfies")
             return Quantified(every, iterators, self.expression())
 
-    def _iterators(self, scopes: ExitStack, *, ranges: bool) -> tuple[Iterator, ...]:
+    def _iterators(self, scopes: ExitStack) -> tuple[Iterator, ...]:
         found: list[Iterator] = []
         while not found or self.accept(","):
             name = self.binding("in")
             self.expect("in")
             source = self.expression()
-            end = self.expression() if ranges and self.accept("..") else None
+            end = self.expression() if self.accept("..") else None
             found.append(Iterator(name, source, end))
             if len(found) > MAX_ITERATORS:
                 raise self.error("too many iterators", self.position, f"at most {MAX_ITERATORS} of them")
@@ -406,7 +406,7 @@ class Parser(Reader):
             if self.at("]", ")", "["):
                 return end
         except FeelSyntaxError:
-            if self._work < 0:
+            if self.exhausted:
                 raise
         self.position = start
         with self.nested():

@@ -48,6 +48,8 @@ class Reader:
     ) -> None:
         self.lexer = Lexer(text)
         self.position = 0
+        # Set by errors that no other reading of the text could avoid.
+        self.exhausted = False
         self._nesting = 0
         self._work = 1_000 + 60 * len(text)
         self._scopes = [builtins or NameTable(), NameTable(names)]
@@ -67,6 +69,7 @@ class Reader:
         """The token at the cursor."""
         self._work -= 1
         if self._work < 0:
+            self.exhausted = True
             raise self.error("the text is too ambiguous", self.position, "a simpler expression")
         return self.lexer.token(self.position)
 
@@ -102,6 +105,7 @@ class Reader:
         """One level of nesting deeper."""
         self._nesting += 1
         if self._nesting > MAX_NESTING:
+            self.exhausted = True
             raise self.error(
                 "the expression is nested too deeply", self.position, f"at most {MAX_NESTING} levels"
             )

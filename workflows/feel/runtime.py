@@ -21,7 +21,7 @@ class Budget:
         string: Length of the longest string produced, in code points.
     """
 
-    steps: int = 500_000
+    steps: int = 200_000
     depth: int = 300
     string: int = 65_536
 

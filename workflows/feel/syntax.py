@@ -129,7 +129,7 @@ class If:
 
 @dataclass(frozen=True, slots=True)
 class Iterator:
-    """``name in source`` or, in for expressions, ``name in source .. end``."""
+    """``name in source`` or ``name in source .. end``."""
 
     name: str
     source: "Node"

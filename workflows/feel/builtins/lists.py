@@ -9,7 +9,15 @@ from workflows.feel.invocation import invoke
 from workflows.feel.runtime import Run
 from workflows.feel.semantics import equal
 from workflows.feel.types import MAX_VALUE_DEPTH
-from workflows.feel.values import Closure, Function, Value, whole
+from workflows.feel.values import (
+    Closure,
+    Date,
+    DaysTimeDuration,
+    Function,
+    Value,
+    YearsMonthsDuration,
+    whole,
+)
 
 LIBRARY = Library()
 
@@ -166,6 +174,10 @@ def _index(items: list[Value], position: Decimal) -> int | None:
     return index - 1 if index > 0 else len(items) + index
 
 
+# Kinds whose equality is that of their Python values; times, for one, are equal by the second.
+_HASHED = (bool, Decimal, str, Date, DaysTimeDuration, YearsMonthsDuration)
+
+
 def _joined(run: Run, lists: list[Value]) -> list[Value] | None:
     joined: list[Value] = []
     for items in lists:
@@ -179,9 +191,19 @@ def _joined(run: Run, lists: list[Value]) -> list[Value] | None:
 
 def _distinct(run: Run, items: list[Value]) -> list[Value]:
     distinct: list[Value] = []
+    compound: list[Value] = []
+    simple: set[tuple[type, Value]] = set()
     for item in items:
-        run.spend(1 + len(distinct))
-        if not any(equal(known, item, run) is True for known in distinct):
+        if isinstance(item, _HASHED):
+            run.spend(1 + (len(item) >> 4 if isinstance(item, str) else 0))
+            key = (type(item), item)
+            fresh = key not in simple
+            simple.add(key)
+        else:
+            run.spend(1 + len(compound))
+            fresh = not any(equal(known, item, run) is True for known in compound)
+            compound.append(item)
+        if fresh:
             distinct.append(item)
     return distinct
 

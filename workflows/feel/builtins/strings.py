@@ -101,7 +101,8 @@ def replace(run: Run, text: str, pattern: str, replacement: str, flags: str | No
     if compiled is None:
         return None
     try:
-        template = parse_replacement(replacement, compiled)
+        # Flag q makes the replacement literal as well.
+        template = [replacement] if flags and "q" in flags else parse_replacement(replacement, compiled)
     except RegexError as error:
         return run.note("regex", str(error))
     if compiled.search("", 0, run.spend) is not None:

@@ -297,11 +297,11 @@ class RegexParser:
 
 
 def _without_spaces(pattern: str) -> str:
-    """Drop white space outside character classes (flag ``x``)."""
+    """Drop white space outside character classes (flag ``x``), behind a backslash as well."""
     kept: list[str] = []
     depth, escaped = 0, False
     for character in pattern:
-        if not escaped and depth == 0 and character in _SPACES:
+        if depth == 0 and character in _SPACES:
             continue
         kept.append(character)
         if escaped:
