@@ -31,9 +31,7 @@ FRAME_MAGIC = b"SWY1"
 MAX_INPUTS_IN_ENVIRONMENT = 96 * 1024
 REMOVE_ATTEMPTS = 4
 EGRESS_PROXY = "http://127.0.0.1:3128"
-# How long after the worker's own deadline the supervisor ends the execution by itself, should the worker die.
-INNER_GRACE_SECONDS = 1.0
-# And how long after that the reaper takes it for an orphan.
+# How long after the deadline, and what starting may take, the reaper takes a container for an orphan.
 ORPHAN_GRACE_SECONDS = 60.0
 
 
@@ -154,7 +152,7 @@ class Box:
                 "env": environment,
                 "egress": bool(request.network),
                 "end_token": end_token,
-                "deadline_seconds": request.limits.timeout_ms / 1000 + INNER_GRACE_SECONDS,
+                "deadline_seconds": request.limits.timeout_ms / 1000,
             }
         ).encode()
         prefix = FRAME_PREFIX.pack(FRAME_MAGIC, len(header), len(inputs), len(request.code))

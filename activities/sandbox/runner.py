@@ -27,6 +27,8 @@ from models.sandbox import (
 
 Heartbeat = Callable[[], None]
 HEARTBEAT_SECONDS = 0.5
+# The supervisor ends the agent at the time limit and reports; this is for when it cannot.
+OUTER_GRACE_SECONDS = 0.7
 # After a kill the engine closes the streams within some 50 ms; past this it is taken for lost.
 END_AFTER_KILL_SECONDS = 10.0
 
@@ -143,7 +145,9 @@ class SandboxRunner:
                 lost = f"the container went away: {error}"
             else:
                 await asyncio.wait(
-                    {draining, over}, timeout=limits.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED
+                    {draining, over},
+                    timeout=limits.timeout_ms / 1000 + OUTER_GRACE_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
             elapsed_ms = round((time.monotonic() - begun) * 1000)
             if not draining.done():

@@ -1,6 +1,7 @@
 """What an agent is given, and how its end is told."""
 
 import asyncio
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 from activities.sandbox.runner import SandboxRunner
 from activities.sandbox.settings import SandboxSettings
+from activities.sandbox.spec import ContainerClass
 from models.manifest import Runtime
 from models.sandbox import ExitReason, SandboxLimits, SandboxResult
+from tests.eventually import eventually
 from tests.sandbox.agents import request_of, run_node, run_python
 
 
@@ -192,6 +195,44 @@ async def test_a_container_killed_by_others_is_lost_infrastructure(runner: Sandb
     await runner.engine.call(lambda client: client.kill(found[0]["Id"]))
     result = await running
     assert (result.exit_reason, result.started) == (ExitReason.INFRA_LOST, True)
+
+
+async def test_an_execution_whose_worker_vanished_ends_at_its_deadline(runner: SandboxRunner) -> None:
+    request = request_of("while True: pass", limits=SandboxLimits(timeout_ms=500))
+    box = await runner.starter.cold(ContainerClass.of(request.runtime, request.limits), request)
+    await box.feed(request, "token")
+    box.abandon()
+
+    async def ended() -> bool:
+        state = await runner.engine.call(lambda client: client.inspect_container(box.id)["State"])
+        return not state["Running"]
+
+    await eventually(ended, timeout=10)
+    await runner.starter.discard(box)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.03, 0.1, 0.2])
+async def test_cancelling_while_the_container_starts_leaves_nothing(
+    sandbox_settings: SandboxSettings, seconds: float
+) -> None:
+    cold = SandboxRunner(dataclasses.replace(sandbox_settings, warm={}))
+    request = request_of("import time\ntime.sleep(60)")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await cold.run(request)
+    await cold.starter.close()
+    name = {"name": request.execution_id}
+    assert await cold.engine.call(lambda client: client.containers(all=True, filters=name)) == []
+    await cold.close()
+
+
+async def test_a_container_left_by_a_lost_answer_is_replaced(runner: SandboxRunner) -> None:
+    request = request_of("print(1)")
+    image = (await runner.starter.host()).image_id
+    name = f"agent-{request.execution_id}-{request.attempt}"
+    await runner.engine.call(lambda client: client.create_container(image, name=name))
+    result = await runner.run(request)
+    assert result.succeeded
 
 
 async def test_many_at_once_all_end_well(runner: SandboxRunner) -> None:
