@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from api.errors import error_classes
+from api.errors import InternalError, error_classes
 from models.errors import PlatformError
 
 BEGIN, END = "<!-- errors: begin -->", "<!-- errors: end -->"
@@ -37,21 +37,18 @@ def errors_table() -> str:
     """Return the Markdown table: code, status, whether repeating may help, meaning; by status, then code."""
     import_all()
     rows: dict[str, tuple[int, str]] = {}
-    for failure in error_classes():
-        # The root says what the tree is; `InternalError` says what its code means.
-        if failure is PlatformError or not failure.__module__.startswith(PACKAGES) or failure.code in rows:
+    for failure in sorted(error_classes(), key=lambda found: (found.__module__, found.__qualname__)):
+        # A subclass that keeps its base's code says nothing new about it.
+        if "code" not in vars(failure) or not failure.__module__.startswith(PACKAGES) or failure.code in rows:
             continue
-        meaning = (
-            (inspect.getdoc(failure) or "")
-            .split("\n\n")[0]
-            .replace("\n", " ")
-            .replace("``", "`")
-            .replace("|", "\\|")
-        )
+        # The root says what the tree is; `InternalError` says what its code means.
+        described = InternalError if failure is PlatformError else failure
+        meaning = (inspect.getdoc(described) or "").split("\n\n")[0].replace("\n", " ")
         again = "yes" if failure.retryable else ""
         rows[failure.code] = (
             failure.http_status,
-            f"| `{failure.code}` | {failure.http_status} | {again} | {meaning} |",
+            f"| `{failure.code}` | {failure.http_status} | {again} "
+            f"| {meaning.replace('``', '`').replace('|', chr(92) + '|')} |",
         )
     lines = ["| Code | Status | Repeat | Meaning |", "|---|---|---|---|"]
     lines += [row for _, (_, row) in sorted(rows.items(), key=lambda entry: (entry[1][0], entry[0]))]
