@@ -123,7 +123,7 @@ class RateRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rating: int = Field(ge=1, le=5)
+    rating: int = Field(ge=1, le=5, strict=True)
     comment: str | None = Field(default=None, max_length=2_000)
 
 
