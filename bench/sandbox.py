@@ -57,8 +57,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def docker_run(settings: SandboxSettings, runtime: Runtime, folder: Path) -> float:
-    entry, source = AGENTS[runtime]
-    (folder / entry).write_text(source)
+    entry, _source = AGENTS[runtime]
     command = [*DOCKER_RUN.split(), "--volume", f"{folder}:/code:ro", "--workdir", "/code"]
     command += ["--entrypoint", "python3" if runtime is Runtime.PYTHON else "node", settings.image, entry]
     begun = time.monotonic()
@@ -167,6 +166,8 @@ def main() -> None:
     arguments = parser.parse_args()
     state, code = Path(tempfile.mkdtemp(prefix="sbx-")), Path(tempfile.mkdtemp(prefix="bench-"))
     code.chmod(0o755)
+    for entry, source in AGENTS.values():
+        (code / entry).write_text(source)
     host = os.environ.get("DOCKER_HOST", SandboxSettings().docker_host)
     try:
         figures = asyncio.run(
