@@ -16,8 +16,10 @@ _PYTHON_CONSTANT = re.compile(
     r"^([A-Za-z_]\w*)[ \t]*(?::[^=\n]{1,40})?=[ \t]*([\"'bBrRuU(\[\d][^\n]*(?:\n[ \t)\]\"'][^\n]*){0,40})",
     re.MULTILINE,
 )
+# Names and gaps are bounded, and a name starts where a name can: no input makes these quadratic.
 _JAVASCRIPT_CONSTANT = re.compile(
-    r"(?:(?:const|let|var)\s+([A-Za-z_$][\w$]*)|(?:module\.)?exports\.([A-Za-z_$][\w$]*)|([A-Za-z_$][\w$]*))\s*[=:]\s*(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`$\\]*`)"
+    r"(?<![\w$])([A-Za-z_$][\w$]{0,60})\s{0,4}[=:]\s{0,4}"
+    r"(\"(?:[^\"\\\n]|\\.){0,200000}\"|'(?:[^'\\\n]|\\.){0,200000}'|`[^`$\\]{0,200000}`)"
 )
 _DEFAULT = re.compile(
     r"(?:module\.exports\s*=|export\s+default)\s*(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')"
@@ -72,8 +74,8 @@ def _javascript_constants(text: str) -> dict[str, object]:
     for match in _JAVASCRIPT_CONSTANT.finditer(text):
         if len(found) >= _MAX_PER_FILE:
             break
-        name = match.group(1) or match.group(2) or match.group(3)
-        literal = match.group(4)
+        name = match.group(1)
+        literal = match.group(2)
         if len(literal) <= _MAX_CONSTANT:
             found[name] = literal[1:-1]
     default = _DEFAULT.search(text)

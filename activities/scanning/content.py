@@ -45,10 +45,15 @@ _SUFFIX_OF_KIND: dict[str, tuple[str, ...]] = {
     "pickle": (".pkl", ".pickle", ".p", ".joblib", ".dat"), "wasm": (".wasm",), "pyc": (".pyc", ".pyo"),
 }  # fmt: skip
 _PICTURES = frozenset({"png", "jpeg", "gif", "ico", "bmp", "riff", "tiff"})
-_IGNORABLE = frozenset({0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x180E})
+_IGNORABLE = frozenset({0x200B, 0x2060, 0xFEFF, 0x00AD, 0x180E})
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_TEMPLATE_NAME = re.compile(
+    r"[-_.](?:tpl|tmpl|in|template|j2|jinja2?|mako|example|sample|orig|dist|snap|golden|expected|skel)$|\.(?:py|js|mjs|cjs|ts)(?:\.|-)\w{1,8}$",
+    re.IGNORECASE,
+)
+_OVERRIDE = re.compile("[\u202d\u202e\u2066-\u2069]")
 _HIDDEN_RUN = re.compile(
-    "[\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\U000e0000-\U000e01ef\u3164\uffa0\u115f\u1160]{6,}"
+    "[\u200b-\u200c\u200e\u200f\u2060-\u2064\ufe00-\ufe0e\U000e0000-\U000e001f\U000e0080-\U000e01ef\u3164\uffa0\u115f\u1160]{8,}"
 )
 _HIDDEN_IDENTIFIER = re.compile("[\u3164\uffa0\u115f\u1160]")
 _ACTIVE_MARKUP = re.compile(
@@ -412,7 +417,14 @@ def _check_text(path: str, text: str, kind: Kind, out: Collector) -> None:
 def _invisible(text: str, is_code: bool, out: Collector) -> None:
     match = _BIDI.search(text)
     if match and is_code:
-        out.add("evasive.unicode", text.count("\n", 0, match.start()) + 1, 0, f"U+{ord(match.group(0)):04X}")
+        several = len(_BIDI.findall(text)) > 1
+        out.add(
+            "evasive.unicode",
+            text.count("\n", 0, match.start()) + 1,
+            0,
+            f"U+{ord(match.group(0)):04X}",
+            severity=None if several and _OVERRIDE.search(text) else Severity.MEDIUM,
+        )
     run = _HIDDEN_RUN.search(text)
     if run:
         line = text.count("\n", 0, run.start()) + 1
@@ -504,7 +516,7 @@ def _path_file(text: str, out: Collector) -> None:
     for number, line in enumerate(text.split("\n")[:200], 1):
         if line.startswith(("import ", "import\t")):
             simple = not re.search(
-                r"\bexec\b|\beval\b|base64|subprocess|urllib|socket|\bos\.(?:system|popen)|requests|compile|decode|open\(",
+                r"base64|subprocess|urllib|socket|\bos\.(?:system|popen)|requests|decode",
                 line,
             )
             out.add(
@@ -519,7 +531,7 @@ def _path_file(text: str, out: Collector) -> None:
 
 def check_disguise(path: str, kind: Kind, out: Collector) -> None:
     """Report code under a name that does not say so; worse when the code does something."""
-    if not kind.odd:
+    if not kind.odd or _TEMPLATE_NAME.search(path):
         return
     serious = out.blocks() or bool(set(out.capabilities) - {Capability.FILESYSTEM})
     out.add(

@@ -138,7 +138,13 @@ def _scan_payload(
 ) -> None:
     if isinstance(value, bytes):
         if value[:4] in (b"\x7fELF", b"\0asm", b"\xcf\xfa\xed\xfe") or value[:2] == b"MZ":
-            out.add("hidden.payload", line, 0, f"{label}: an executable")
+            out.add(
+                "hidden.payload",
+                line,
+                0,
+                f"{label}: an executable",
+                severity=Severity.MEDIUM if value[:4] == b"\0asm" else None,
+            )
             return
         if not mostly_text(value):
             scan_serialised(value, line, out)
@@ -168,7 +174,7 @@ def _scan_payload(
 
 def _merge(inner: Collector, out: Collector, line: int, label: str, *, executed: bool, is_code: bool) -> None:
     blocking = [item for item in inner.findings if item.severity in _BLOCKING]
-    decoded = label not in ("executed", "folded", "text", "template")
+    decoded = label not in ("executed", "folded", "text", "template", "data")
     for item in blocking[:10] if not executed else inner.findings[:20]:
         if item.rule == "parse.failed":
             continue

@@ -146,7 +146,14 @@ class JavaScriptRules:
         if bare.endswith(".node"):
             self._use(Capability.NATIVE, node, name)
         if bare.startswith(("data:", "http:", "https:", "blob:")):
-            self._add("remote.execution" if bare.startswith("http") else "hidden.execution", node, bare[:80])
+            self._add(
+                "remote.execution" if bare.startswith("http") else "hidden.execution",
+                node,
+                bare[:80],
+                severity=Severity.MEDIUM
+                if bare.startswith("http") and node.type != "call_expression"
+                else None,
+            )
             if bare.startswith("data:"):
                 self._data_url(bare, node)
 
@@ -207,9 +214,10 @@ class JavaScriptRules:
                 ):
                     self._add("file.execution", node, name)
             return
-        if origins & HIDING:
+        near = self.values.near_origins(argument)
+        if near & HIDING:
             self._add("hidden.import", node, path)
-        elif origins & Origin.NETWORK:
+        elif near & Origin.NETWORK:
             self._add("remote.execution", node, path)
         elif (
             argument.type == "template_string"
@@ -396,7 +404,7 @@ class JavaScriptRules:
                 "Reflect",
             )
             self._add(
-                "hidden.attribute", node, "a computed name", severity=None if rule_base else Severity.MEDIUM
+                "hidden.attribute", node, "a computed name", severity=None if rule_base else Severity.LOW
             )
 
     def _constructor_call(self, node: Node, arguments: list[Node], function: Node) -> None:
@@ -815,8 +823,8 @@ class JavaScriptRules:
             "module:child_process",
             "module:module",
         ):
-            origins = self.values.origins(index_node)
-            if origins & HIDING:
+            origins = self.values.near_origins(index_node)
+            if origins & HIDING & ~Origin.REVERSED:
                 self._add("hidden.attribute", node, f"{base.path}[…]")
             else:
                 parent = node.parent

@@ -16,7 +16,7 @@ _MAX_ORIGIN_NODES = 3_000
 _MAX_DEPTH = 40
 _MAX_QUESTION = 600
 _MAX_ORIGIN_DEPTH = 60
-_NEAR = 9
+_NEAR = 14
 _WRAPPERS = frozenset(
     [
         "parenthesized_expression",

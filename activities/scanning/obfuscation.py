@@ -3,6 +3,7 @@
 import re
 
 from activities.scanning.findings import Collector
+from models.scanning import Severity
 
 _MACHINE_NAME = re.compile(r"\b_0x[0-9a-f]{3,8}\b|\b(?:[Il1]{6,}|[O0]{6,}|_{0,2}[IlO01]{8,})\b")
 _SYMBOLS = frozenset("[]()!+{}/\\|_$=;:'\",.<>-~?&*^% \n\t")
@@ -46,7 +47,11 @@ def scan_obfuscation(text: str, language: str, out: Collector) -> None:
     numbers = _CODE_ARRAY.search(head)
     if numbers and re.search(r"fromCharCode|\bchr\(|bytes\(|bytearray\(|\bexec\(|\beval\(|charCodeAt", head):
         out.add(
-            "obfuscation.blob", head.count("\n", 0, numbers.start()) + 1, 0, "a long list of character codes"
+            "obfuscation.blob",
+            head.count("\n", 0, numbers.start()) + 1,
+            0,
+            "a long list of character codes",
+            severity=Severity.LOW,
         )
     blob = _BLOB.search(head)
     if blob and re.search(

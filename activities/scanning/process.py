@@ -162,13 +162,13 @@ def scan_path(
         else:
             data = _read_capped(source, limits)
             digest = sha256_hex(data)
-            submission = _open(source.name, data, limits)
+            submission = open_archive(source.name, data, limits)
     except PlatformError as error:
         return blocked_report("archive.refused", f"{error.code}: {error.message}", archive_sha256=digest)
     except OSError as error:
         return blocked_report("archive.refused", f"cannot be read: {error.strerror}", archive_sha256=digest)
     return scan_submission_in_process(
-        _without_wrapper(submission, limits), None, wall_seconds=wall_seconds
+        without_wrapper(submission, limits), None, wall_seconds=wall_seconds
     ).report
 
 
@@ -177,7 +177,8 @@ def _read_capped(source: Path, limits: ArchiveLimits) -> bytes:
         return stream.read(max(limits.compressed, limits.stream) + 1)
 
 
-def _open(name: str, data: bytes, limits: ArchiveLimits) -> Submission:
+def open_archive(name: str, data: bytes, limits: ArchiveLimits) -> Submission:
+    """Read a ``tar.gz``, tar or zip (a single other file counts as a submission of one file)."""
     if data[:2] == b"\x1f\x8b" or data[257:262] == b"ustar":
         return unpack(data, limits)
     if data[:2] == b"PK":
@@ -217,7 +218,7 @@ def _unzip(data: bytes, limits: ArchiveLimits) -> Submission:
     return submission_of(files, limits)
 
 
-def _without_wrapper(submission: Submission, limits: ArchiveLimits) -> Submission:
+def without_wrapper(submission: Submission, limits: ArchiveLimits) -> Submission:
     """Drop the one folder that holds everything, as ``npm pack`` and ``tar -czf x.tar.gz agent/`` make."""
     tops = {path.split("/", 1)[0] for path in submission.files}
     if (

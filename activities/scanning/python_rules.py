@@ -38,7 +38,7 @@ _TEMPLATE = 8
 _CODE_SUFFIXES = (".py", ".pyw", ".pyi", ".cfg", ".in", ".tmpl", ".pyx")
 _FILE_NAME = re.compile(r"^[\w./ -]{1,120}\.([A-Za-z0-9]{1,8})$")
 _ATTRIBUTE_WALK = re.compile(
-    r"\{[^{}]{0,80}\.?__(?:globals|class|init|builtins|subclasses|mro|base|dict|code|import|loader)[a-z_]*__"
+    r"\{[^{}]{0,80}\.?__(?:globals|init|builtins|subclasses|mro|base|bases|code|import|loader)__"
 )
 _ENVIRONMENT_DUMPERS = frozenset(
     {
@@ -209,7 +209,17 @@ class PythonRules:
             self._deserialise(path, node, scope)
         if path in DECODERS or path in ("urllib.parse.unquote",):
             self._decoder(node, scope, DECODERS.get(path, "percent"))
-        if path.startswith("ctypes.") and node.args:
+        if (
+            path
+            in (
+                "ctypes.CDLL",
+                "ctypes.cdll.LoadLibrary",
+                "ctypes.PyDLL",
+                "ctypes.CFUNCTYPE",
+                "ctypes.memmove",
+            )
+            and node.args
+        ):
             self._native(node, scope)
         if path in (
             "sys.settrace",
@@ -410,7 +420,7 @@ class PythonRules:
                 "hidden.attribute",
                 node,
                 "a computed name",
-                severity=None if known or not position else Severity.MEDIUM,
+                severity=None if known or not position else Severity.LOW,
             )
         elif position:
             base = self.values.resolve(node.args[0], scope)
@@ -473,8 +483,8 @@ class PythonRules:
             report_decoded(self.out, value, label, node.lineno, node.col_offset + 1)
 
     def _native(self, node: ast.Call, scope: Scope) -> None:
-        origins = self.values.origins(_first_argument(node), scope)
-        if origins & (HIDING | Origin.NETWORK):
+        origins = self.values.near_origins(_first_argument(node), scope)
+        if origins & (Origin.DECODED | Origin.NETWORK):
             self._add("native.loaded", node)
 
     def _factories(self, node: ast.Call, scope: Scope) -> None:
@@ -592,12 +602,17 @@ class PythonRules:
         for node, scope in self.index.subscripts:
             base = self.values.resolve(node.value, scope)
             if base is None:
-                if isinstance(node.value, ast.Attribute) and node.value.attr in (
-                    "__globals__",
-                    "f_globals",
-                    "f_builtins",
-                    "__dict__",
-                    "func_globals",
+                if (
+                    isinstance(node.ctx, ast.Load)
+                    and isinstance(node.value, ast.Attribute)
+                    and node.value.attr
+                    in (
+                        "__globals__",
+                        "f_globals",
+                        "f_builtins",
+                        "__dict__",
+                        "func_globals",
+                    )
                 ):
                     name = self.folder.fold(node.slice, scope)
                     if isinstance(name, str) and (

@@ -34,7 +34,7 @@ _GETTER_METHODS = frozenset({"get", "pop", "setdefault", "__getitem__", "__getat
 _MAX_ORIGIN_NODES = 4_000
 _MAX_RESOLVE_DEPTH = 40
 _MAX_QUESTION = 600
-_NEAR = 7
+_NEAR = 14
 
 
 @dataclass(frozen=True, slots=True)

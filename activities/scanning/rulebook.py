@@ -55,7 +55,7 @@ RULES: dict[str, Rule] = {
     "evasive.indirect_call": Rule(_M, "An executing function is passed on as a value", _PLAIN),
     "evasive.decorator": Rule(_C, "An executing function is used as a decorator or special method", _REMOVE),
     "evasive.override": Rule(_H, "A builtin or a standard module is replaced", _REMOVE),
-    "evasive.code_object": Rule(_H, "A code object is built or exchanged by hand", _REMOVE),
+    "evasive.code_object": Rule(_M, "A code object is built or exchanged by hand", _REMOVE),
     "evasive.import_hook": Rule(_H, "The import system is hooked", _REMOVE),
     "evasive.smuggled_module": Rule(_H, "A module is reached through another module's namespace", _PLAIN),
     "evasive.constructor": Rule(_C, "A function is built through a constructor chain", _REMOVE),
@@ -67,7 +67,7 @@ RULES: dict[str, Rule] = {
         _H, "A sensitive identifier is written with escapes or look-alike letters", _PLAIN
     ),
     "evasive.homoglyph": Rule(_M, "An identifier mixes alphabets", _PLAIN),
-    "evasive.trace": Rule(_M, "A trace, audit or exit hook runs code", _REVIEWED),
+    "evasive.trace": Rule(_L, "A trace, audit or exit hook runs code", _REVIEWED),
     "evasive.prototype": Rule(_H, "A built-in prototype or object is polluted with code", _REMOVE),
     "dynamic.visible": Rule(_M, "Code is generated and executed", "Declare the capability dynamic_code."),
     "dynamic.unreadable": Rule(_M, "Code is executed from a value that cannot be read", _REVIEWED),
@@ -80,7 +80,7 @@ RULES: dict[str, Rule] = {
         _H, "All environment variables are collected and the network is used", _REMOVE
     ),
     "environment.dump": Rule(
-        _M, "All environment variables are collected", "Read only the variables needed."
+        _L, "All environment variables are collected", "Read only the variables needed."
     ),
     "path.sensitive": Rule(_M, "A path of credentials or of the host is named", _REMOVE),
     "address.suspicious": Rule(_M, "An address often used for exfiltration is named", _REVIEWED),

@@ -9,6 +9,10 @@ from activities.scanning.text_checks import (
     looks_like_python,
     revealing,
 )
+from models.scanning import Severity
+
+# Generators of code use Function and compile with parts of their own; eval of parts is splitting.
+_DIRECT = frozenset({"eval", "builtins.exec", "builtins.eval"})
 
 
 def report_executed_origin(
@@ -25,13 +29,15 @@ def report_executed_origin(
     ``near`` holds the origins of the expression itself; what only flows in from afar (an option read
     from the environment by a code generator, say) is ordinary.
     """
-    if origins & HIDING:
+    if near & HIDING:
         out.add("hidden.execution", line, column, sink)
+    elif origins & (Origin.DECODED | Origin.ARITHMETIC):
+        out.add("dynamic.unreadable", line, column, sink, severity=Severity.LOW)
     if origins & Origin.NETWORK:
         out.add("remote.execution", line, column, sink)
-    if near & Origin.ENVIRONMENT:
+    if near & Origin.ENVIRONMENT and not near & Origin.FILE:
         out.add("environment.execution", line, column, sink)
-    if near & Origin.SIBLING and not near & ~(Origin.SIBLING | Origin.FOLDED):
+    if sink in _DIRECT and near & Origin.SIBLING and not near & ~(Origin.SIBLING | Origin.FOLDED):
         out.add("split.execution", line, column, sink)
     if near & Origin.INPUT:
         out.add("dynamic.unreadable", line, column, sink)
