@@ -78,6 +78,13 @@ async def test_indexes_are_dense_when_settling_at_once(shop: Shop) -> None:
     assert verified(shop, await export(shop)).receipts == 12
 
 
+async def test_free_runs_settled_at_once_queue_for_the_chain_alone(shop: Shop) -> None:
+    # No ledger account is locked here, so nothing but the chain's head keeps them in order.
+    runs = [await shop.executed(0) for _ in range(12)]
+    await asyncio.gather(*(shop.settle(run) for run in runs))
+    assert verified(shop, await export(shop)).receipts == 12
+
+
 async def test_tenants_have_chains_of_their_own(shop: Shop) -> None:
     other = Shop(shop.store, shop.signer, shop.rails)
     for each in (shop, other):
