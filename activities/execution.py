@@ -358,7 +358,7 @@ def _sandbox_request(run: AgentRun, attempt: int, dispatched: _Dispatched, code:
             "code": code,
             "inputs": dispatched.inputs,
             "config": public_config(manifest, dispatched.config),
-            "limits": SandboxLimits(memory_mb=max(manifest.memory_mb, 64), timeout_ms=run.timeout_ms),
+            "limits": SandboxLimits(memory_mb=manifest.memory_mb, timeout_ms=run.timeout_ms),
             "network": manifest.network,
         }
     )

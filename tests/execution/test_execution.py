@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from activities.temporal.client import connect
 from models.identifiers import new_identifier
 from tests.eventually import eventually
 from tests.execution.conftest import World
+from tests.histories.record import check_history
 
 ECHO = "import json, sys; print(json.dumps({'echo': json.load(sys.stdin)}))"
 ENDED = {"success", "failed", "cancelled"}
@@ -36,6 +38,14 @@ async def run(world: World, code: str, inputs: Any = None, **declared: Any) -> d
     return await ended(world, await start(world, deployment_id, inputs))
 
 
+async def replays(world: World, execution_id: str, name: str) -> None:
+    """The run's history replays under the present code; it is kept where histories are recorded."""
+    client = await connect(world.settings, world.services.objects)
+    handle = client.get_workflow_handle(f"agent-execution/{execution_id}")
+    await handle.result()
+    await check_history(handle, f"agent_execution/{name}", world.settings)
+
+
 async def balance(world: World) -> tuple[int, int]:
     """What the user may spend, and what is held."""
     wallets = await world.user.done("GET", "/wallets")
@@ -53,6 +63,7 @@ async def test_a_successful_run_is_charged_once_and_has_a_receipt(world: World) 
     receipt = await world.user.done("GET", f"/receipts/{shown['payment']['receipt_id']}")
     assert receipt["body"]["payment_id"] == shown["payment"]["payment_id"]
     assert await balance(world) == (before - 50, 0)
+    await replays(world, shown["execution_id"], "succeeded")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +97,7 @@ async def test_a_failed_agent_shows_its_exit_code_and_the_end_of_its_log(world: 
     shown = await run(world, "import sys; print('the reason', file=sys.stderr); sys.exit(7)")
     assert shown["error"]["exit_code"] == 7
     assert "the reason" in shown["error"]["stderr"]
+    await replays(world, shown["execution_id"], "failed")
 
 
 async def test_an_agent_in_node_runs(world: World) -> None:
@@ -117,6 +129,7 @@ async def test_cancelling_kills_the_container_and_releases_the_hold(world: World
     assert await balance(world) == before
     again = await world.user.call("POST", f"/executions/{execution_id}/cancel", {})
     assert (again.status_code, again.json()["error"]["code"]) == (409, "EXECUTION_NOT_CANCELLABLE")
+    await replays(world, execution_id, "cancelled")
 
 
 async def test_code_that_is_not_the_reviewed_code_is_never_run(world: World) -> None:

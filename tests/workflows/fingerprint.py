@@ -26,14 +26,12 @@ COMMANDS = frozenset(
 )
 """Calls that write into the history, or decide the order in which others do."""
 
-PURE = ("workflows.bpmn", "workflows.feel", "workflows.nodes")
-
 
 def workflow_classes() -> list[type]:
-    """Return every workflow class of the product, by name."""
+    """Return every workflow class of the product, by name; the pure engines below have none."""
     found: dict[str, type] = {}
-    for module_info in pkgutil.walk_packages(workflows.__path__, "workflows."):
-        if module_info.name.startswith(PURE):
+    for module_info in pkgutil.iter_modules(workflows.__path__, "workflows."):
+        if module_info.ispkg:
             continue
         module = importlib.import_module(module_info.name)
         for _, member in inspect.getmembers(module, inspect.isclass):
