@@ -12,9 +12,9 @@ from activities.scanning.javascript_scopes import FUNCTION_KINDS, Binding, JavaS
 if TYPE_CHECKING:
     from activities.scanning.javascript_folding import JavaScriptFolder
 
-_MAX_ORIGIN_NODES = 3_000
+_MAX_ORIGIN_NODES = 1_500
 _MAX_DEPTH = 40
-_MAX_QUESTION = 600
+_MAX_QUESTION = 150
 _MAX_ORIGIN_DEPTH = 60
 _NEAR = 14
 _WRAPPERS = frozenset(
@@ -58,6 +58,7 @@ class JavaScriptValues:
         self._names: dict[int, Reference | None] = {}
         self._returns: dict[int, list[Node]] = {}
         self._cuts = 0
+        self._tangled: set[int] = set()
         self._origin_question: dict[int, int] = {}
         self._origin_memo: dict[int, int] = {}
 
@@ -87,7 +88,10 @@ class JavaScriptValues:
             self._resolving.discard(key)
         if not self._resolving:
             self._question.clear()
-        if self._cuts == before or not self._resolving:
+        # An answer cut short is kept from the second time on: tangled code must not cost more than it says.
+        again = key in self._tangled
+        self._tangled.add(key)
+        if self._cuts == before or not self._resolving or again:
             self._memo[key] = result
         else:
             self._question[key] = result

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 NAMESPACE = "<namespace>"
 _SELF_ATTRIBUTES = frozenset({"__dict__", "__call__", "__func__", "__wrapped__", "__class_getitem__"})
 _GETTER_METHODS = frozenset({"get", "pop", "setdefault", "__getitem__", "__getattribute__", "__getattr__"})
-_MAX_ORIGIN_NODES = 4_000
+_MAX_ORIGIN_NODES = 2_000
 _MAX_RESOLVE_DEPTH = 40
-_MAX_QUESTION = 600
+_MAX_QUESTION = 150
 _NEAR = 14
 
 
@@ -67,6 +67,7 @@ class PythonValues:
         self._origin_question: dict[int, int] = {}
         self._names: dict[int, Reference | None] = {}
         self._cuts = 0
+        self._tangled: set[tuple[int, int]] = set()
 
     # -- references ---------------------------------------------------------------------------
 
@@ -91,7 +92,10 @@ class PythonValues:
             self._resolving.discard(id(node))
         if not self._resolving:
             self._question.clear()
-        if self._cuts == before or not self._resolving:
+        # An answer cut short is kept from the second time on: tangled code must not cost more than it says.
+        again = key in self._tangled
+        self._tangled.add(key)
+        if self._cuts == before or not self._resolving or again:
             self._reference_memo[key] = result
         else:
             self._question[key] = result
