@@ -47,6 +47,10 @@ format: $(PROJECT_READY) ## Format the code and put imports in order
 	@$(BIN)/ruff check --quiet --fix-only --select I
 	@$(BIN)/ruff format
 
+.PHONY: hooks
+hooks: ## Lint before each commit (git hook of this clone)
+	@git config core.hooksPath .githooks
+
 .PHONY: bench
 bench: $(PROJECT_READY) ## Measure side by side; see bench/
 	@$(BIN)/python -m bench $(ARGS)
