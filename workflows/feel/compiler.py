@@ -14,6 +14,7 @@ from workflows.feel.invocation import Builtin, invoke
 from workflows.feel.matching import Test, any_test, test_program
 from workflows.feel.program import Program, lookup, measure
 from workflows.feel.runtime import Scope
+from workflows.feel.selection import select_items
 from workflows.feel.semantics import (
     arithmetic,
     both,
@@ -134,12 +135,9 @@ class Compiler:
 
         def select(scope: Scope) -> Value:
             value = base(scope)
-            if value is None:
-                return scope.run.note("filter", "null cannot be filtered")
-            items: list[Value] = value if isinstance(value, list) else [value]
-            if isinstance(constant, Decimal):
-                return item_at(items, constant)
-            return _filtered(items, condition, size, scope)
+            if isinstance(constant, Decimal) and value is not None:
+                return item_at(value if isinstance(value, list) else [value], constant)
+            return select_items(value, condition, size, scope)
 
         return select
 
@@ -367,26 +365,6 @@ def _selected(item: Value, name: str) -> Value:
         found = item.get(name)
         return found if type(found) in FEEL_TYPES else to_feel(found)
     return get_property(item, name)
-
-
-def _filtered(items: list[Value], condition: Program, size: int, scope: Scope) -> Value:
-    """Select by position or condition; which of both shows when the condition meets an item."""
-    run = scope.run
-    if not items:
-        value = condition(Scope({"item": None}, scope, run))
-        return None if isinstance(value, Decimal) else []
-    selected: list[Value] = []
-    for index, item in enumerate(list(items)):
-        run.spend(size)
-        inner = Scope({"item": item}, scope, run)
-        value = condition(Scope(item, inner, run) if isinstance(item, dict) else inner)
-        if value is True:
-            selected.append(item)
-        elif index == 0 and isinstance(value, Decimal):
-            return item_at(items, value)
-        elif index == 0 and value is not None and value is not False:
-            return run.note("filter", "a filter is neither a condition nor a position")
-    return selected
 
 
 _DECIMAL_TESTS: dict[str, Callable[[Decimal, Decimal], bool]] = {

@@ -17,7 +17,7 @@ def source(iterator: syntax.Iterator, compile_node: Callable[[syntax.Node], Prog
     """Compile one iterator."""
     start = compile_node(iterator.source)
     if iterator.end is None:
-        return iterator.name, lambda scope: _items(start(scope))
+        return iterator.name, lambda scope: elements(start(scope))
     end = compile_node(iterator.end)
     return iterator.name, lambda scope: _between(start(scope), end(scope))
 
@@ -45,7 +45,8 @@ def bindings(sources: list[Source], scope: Scope, index: int = 0) -> Iterator[Sc
                 return
 
 
-def _items(value: Value) -> Iterable[Value] | None:
+def elements(value: Value) -> Iterable[Value] | None:
+    """What a list or range is iterated as; None for everything else."""
     if isinstance(value, list):
         return list(value)
     if isinstance(value, Range) and value.operator == "..":
