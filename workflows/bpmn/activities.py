@@ -40,12 +40,15 @@ class Activities(Compensating):
         """Begin what the instance does, or hold it as an incident."""
         node = self.nodes[instance.node]
         try:
-            self.prepare(instance, node)
+            if node.inputs or node.data_inputs:
+                self.prepare(instance, node)
             if node.boundaries and self.activity_of(instance) is instance:
                 self.open_boundaries(instance, node)
-            if node.kind in SCOPES:
+            if instance.role == Role.SCOPE:
                 self.open_scope(instance)
                 self.start_inside(instance, node)
+            elif node.kind is NodeKind.USER:
+                self.start_job(instance, node, node.work, "user")
             else:
                 self._work(instance, node)
         except StuckError as stuck:
@@ -55,8 +58,6 @@ class Activities(Compensating):
 
     def prepare(self, instance: Instance, node: Node) -> None:
         """Give the instance its own variables: data inputs, then input mappings in their order."""
-        if not (node.inputs or node.data_inputs):
-            return
         local = dict(instance.vars or {})
         for association in node.data_inputs:
             self._associate(instance, node, association, local)
@@ -207,8 +208,11 @@ class Activities(Compensating):
         if called is not None and work is not None and not work.definition.pass_all_in:
             pass_all = False
         variables = self.visible(instance) if pass_all else (instance.vars or {})
-        instance.data = {**data, "job": kind, "attempt": attempt}
-        instance.data.pop("stage", None)
+        instance.data = (
+            {**data, "job": kind, "attempt": attempt} if data else {"job": kind, "attempt": attempt}
+        )
+        if data:
+            instance.data.pop("stage", None)
         self.commands.append(
             StartJob(instance.key, node.id, kind, type_, dict(variables), attempt, retries, details)
         )

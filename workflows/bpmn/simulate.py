@@ -120,23 +120,35 @@ class Simulation:
         """Let something happen to an instance and run on."""
         self._ready.append((simulated.number, event))
 
+    def interrupt(self, simulated: Simulated, event: Input) -> None:
+        """Let something happen to an instance before anything that waits in line."""
+        self._happen(simulated, event)
+
     def run(self, until: datetime | None = None) -> None:
         """Run until nothing is due any more, or up to ``until`` of the virtual clock."""
-        while self.events < MAX_EVENTS:
-            if self._ready:
-                number, event = self._ready.popleft()
-                self._happen(self.instances[number], event)
-                continue
-            if not self._later:
-                break
-            at, _, number, event = self._later[0]
-            if until is not None and at > until:
-                break
-            heapq.heappop(self._later)
-            self.now = max(self.now, at)
-            self._ready.append((number, event._replace(now=self.now)))
+        while self.events < MAX_EVENTS and self._advance(until):
+            pass
         if until is not None and until > self.now:
             self.now = until
+
+    def run_events(self, count: int) -> None:
+        """Run at most so many more events."""
+        last = self.events + count
+        while self.events < last and self._advance(None):
+            pass
+
+    def _advance(self, until: datetime | None) -> bool:
+        """Let the next thing happen or time pass; tell whether there was anything to do."""
+        if self._ready:
+            number, event = self._ready.popleft()
+            self._happen(self.instances[number], event)
+            return True
+        if not self._later or (until is not None and self._later[0][0] > until):
+            return False
+        at, _, number, event = heapq.heappop(self._later)
+        self.now = max(self.now, at)
+        self._ready.append((number, event))
+        return True
 
     def _happen(self, simulated: Simulated, event: Input) -> None:
         self.events += 1

@@ -104,8 +104,10 @@ class Instance:
         twin.data = None if self.data is None else {k: _unshare(v) for k, v in self.data.items()}
         twin.joins = None if self.joins is None else {k: dict(v) for k, v in self.joins.items()}
         twin.ledger = None if self.ledger is None else list(self.ledger)
-        twin.children = dict(self.children)
-        twin.subs = list(self.subs)
+        if self.children:
+            twin.children = dict(self.children)
+        if self.subs:
+            twin.subs = list(self.subs)
         return twin
 
 
