@@ -21,10 +21,10 @@ from activities.execution import ExecutionActivities
 from activities.payment import PaymentActivities
 from activities.publishing import PublishingActivities
 from activities.rails.registry import open_rails
-from activities.recording import RecordingActivities
 from activities.sandbox.runner import SandboxRunner
 from activities.sandbox.settings import SandboxSettings
 from activities.services import Services, open_services
+from activities.streams.publisher import publishing
 from activities.telemetry.logs import configure_logging
 from activities.temporal.client import connect
 from models.errors import PlatformError
@@ -106,7 +106,6 @@ def create_worker(client: Client, queue: TaskQueue, work: QueueWork) -> Worker:
 
 def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue, QueueWork]:
     """Say which workflows and activities each task queue has."""
-    recording = RecordingActivities(services.database)
     publishing = PublishingActivities(services, sandbox)
     execution = ExecutionActivities(services, sandbox)
     payment = PaymentActivities(services.database, services.signer, open_rails(services.database))
@@ -114,7 +113,6 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
         TaskQueue.CORE: QueueWork(
             workflows=[PublishReview, RescanPublished, AgentExecution],
             activities=[
-                recording.record_run,
                 publishing.open_submission,
                 publishing.discard_upload,
                 publishing.scan_submission,
@@ -165,6 +163,8 @@ async def running_workers(
             sandbox = SandboxRunner(sandbox_settings(services.settings))
             stack.push_async_callback(sandbox.close)
             await sandbox.start()
+        if TaskQueue.CORE in queues:
+            await stack.enter_async_context(publishing(services.database))
         work = work_of(services, sandbox)
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]
         for worker in workers:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlmodel import Field as Column
 
 from models.run import RunStatus
@@ -48,6 +48,24 @@ class EventType(StrEnum):
     PAYMENT_RELEASED = "payment.released"
     PAYMENT_RECEIPT_ISSUED = "payment.receipt_issued"
     RUN_EGRESS = "run.egress"
+    FLOW_DEPLOYED = "flow.deployed"
+    FLOW_STARTED = "flow.started"
+    FLOW_COMPLETED = "flow.completed"
+    FLOW_FAILED = "flow.failed"
+    FLOW_CANCELLED = "flow.cancelled"
+    TASK_DISPATCHED = "task.dispatched"
+    TASK_STARTED = "task.started"
+    TASK_COMPLETED = "task.completed"
+    TASK_FAILED = "task.failed"
+    TASK_RETRIED = "task.retried"
+    APPROVAL_CREATED = "approval.created"
+    APPROVAL_ASSIGNED = "approval.assigned"
+    APPROVAL_COMPLETED = "approval.completed"
+    APPROVAL_ESCALATED = "approval.escalated"
+    APPROVAL_EXPIRED = "approval.expired"
+    SLA_WARNING = "sla.warning"
+    SLA_BREACHED = "sla.breached"
+    STATE_UPDATED = "state.updated"
 
 
 STATUS_EVENTS: dict[RunStatus, EventType] = {
@@ -83,6 +101,12 @@ class RunEvent(Record, table=True):
         UniqueConstraint("run_id", "key"),
         UniqueConstraint("position"),
         Index("ix_run_events_tenant_id_timestamp", "tenant_id", "timestamp"),
+        Index(
+            "ix_run_events_tenant_id_position",
+            "tenant_id",
+            "position",
+            postgresql_where=text("position IS NOT NULL"),
+        ),
         Index("ix_run_events_type_timestamp", "type", "timestamp"),
         Index("ix_run_events_correlation_id", "correlation_id"),
     )

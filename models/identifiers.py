@@ -34,6 +34,8 @@ PREFIXES = {
     "top_up": "topup",
     "policy": "pol",
     "delivery": "dlv",
+    "dead_letter": "dead",
+    "webhook_endpoint": "whk",
 }
 """Kind of thing → prefix of its identifiers. The only place a prefix is written."""
 

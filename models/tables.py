@@ -11,6 +11,7 @@ import models.policy
 import models.publishing
 import models.receipt
 import models.run
+import models.stream
 import models.wallet
 from models.table import metadata as metadata
 
@@ -26,5 +27,6 @@ _ = (
     models.publishing,
     models.receipt,
     models.run,
+    models.stream,
     models.wallet,
 )
