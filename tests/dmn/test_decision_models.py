@@ -148,8 +148,10 @@ BOXED = f"""
       <some iteratorVariable="o"><in>{literal("orders")}</in>
         <satisfies>{literal("o.net price > 1000")}</satisfies></some>
     </list></decision>
-  <decisionService id="s" name="Pricing"><outputDecision href="#total"/><inputData href="#i"/></decisionService>
-  <decision id="calls" name="Calls"><knowledgeRequirement><requiredKnowledge href="#s"/></knowledgeRequirement>
+  <decisionService id="s" name="Pricing">
+    <outputDecision href="#total"/><inputData href="#i"/></decisionService>
+  <decision id="calls" name="Calls">
+    <knowledgeRequirement><requiredKnowledge href="#s"/></knowledgeRequirement>
     {literal("Pricing([{net price: 10}])")}</decision>
 """
 ORDERS = [{"net price": 100}, {"net price": 50}]
