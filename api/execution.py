@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.responses import Response
-from temporalio.client import Client, WithStartWorkflowOperation
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import Client
 
 from activities.records.database import DatabaseUnavailableError
 from activities.records.executions import (
@@ -22,6 +21,7 @@ from api.authentication import requires
 from api.correlation import correlation_id
 from api.envelope import Success, errors, success
 from api.errors import TemporalUnavailableError
+from api.first_contact import start_and_ask
 from api.idempotency import IdempotencyInProgressError, IdempotencyKeyReusedError, OnceDep
 from api.pagination import InvalidCursorError, Page, PageDep
 from api.state import ServicesDep
@@ -42,10 +42,8 @@ from models.json_schema import SchemaTooComplexError, violations
 from models.marketplace import DeploymentNotFoundError
 from models.money import MinorUnits
 from models.policy import PurchaseRefusedError
-from models.run import EXECUTION_STATUS, RunKind, RunStatus
-from models.search_attributes import run_attributes
+from models.run import EXECUTION_STATUS, RunKind
 from models.table import utc_now
-from models.task_queues import TaskQueue
 from models.timeouts import UPDATE_RPC_TIMEOUT
 from workflows.execution import AgentExecution
 
@@ -261,37 +259,21 @@ async def start_execution(temporal: Client, request: ExecutionRequest) -> Execut
         WorkflowUpdateRPCTimeoutOrCancelledError, RPCError: No answer in time.
     """
     paid = request.price_amount > 0
-    operation = WithStartWorkflowOperation(
+    return await start_and_ask(
+        temporal,
         AgentExecution.run,
         request,
-        id=f"agent-execution/{request.execution_id}",
-        task_queue=TaskQueue.CORE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        static_summary=f"{request.agent_slug} for {request.tenant_id}",
-        search_attributes=run_attributes(
-            tenant_id=request.tenant_id,
-            kind=RunKind.AGENT_EXECUTION,
-            status=RunStatus.PENDING,
-            subject=request.agent_slug,
-            correlation_id=request.correlation_id,
-        ),
-        priority=Priority(
-            priority_key=PAID_PRIORITY if paid else FREE_PRIORITY,
-            fairness_key=request.tenant_id[:64],
-            fairness_weight=PAID_WEIGHT if paid else FREE_WEIGHT,
-        ),
+        AgentExecution.accepted,
+        question_id="accepted",
+        workflow_id=f"agent-execution/{request.execution_id}",
+        kind=RunKind.AGENT_EXECUTION,
+        tenant_id=request.tenant_id,
+        subject=request.agent_slug,
+        correlation_id=request.correlation_id,
+        summary=f"{request.agent_slug} for {request.tenant_id}",
+        priority_key=PAID_PRIORITY if paid else FREE_PRIORITY,
+        fairness_weight=PAID_WEIGHT if paid else FREE_WEIGHT,
     )
-    try:
-        return await temporal.execute_update_with_start_workflow(
-            AgentExecution.accepted,
-            start_workflow_operation=operation,
-            id="accepted",
-            rpc_timeout=UPDATE_RPC_TIMEOUT,
-        )
-    finally:
-        # Not awaited by anybody else; a failure of the start is the update's failure, too.
-        await asyncio.gather(operation.workflow_handle(), return_exceptions=True)
 
 
 @router.get(

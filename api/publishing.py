@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.responses import Response
-from temporalio.client import Client, WithStartWorkflowOperation
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import Client
 
 from activities.publishing import upload_key
 from activities.records.database import DatabaseUnavailableError
@@ -21,6 +20,7 @@ from api.authentication import Caller, requires
 from api.correlation import correlation_id
 from api.envelope import Success, errors, success
 from api.errors import TemporalUnavailableError, status_of_code
+from api.first_contact import start_and_ask
 from api.idempotency import (
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
@@ -42,7 +42,7 @@ from models.publishing import (
     VersionNotFoundError,
     VersionStatus,
 )
-from models.run import RunKind, RunStatus
+from models.run import RunKind
 from models.scanning import (
     ArchiveTooLargeError,
     InvalidArchiveError,
@@ -50,9 +50,6 @@ from models.scanning import (
     ScanFailedError,
     ScanReport,
 )
-from models.search_attributes import run_attributes
-from models.task_queues import TaskQueue
-from models.timeouts import UPDATE_RPC_TIMEOUT
 from workflows.publishing import PublishReview
 
 router = APIRouter(tags=["publishing"])
@@ -198,33 +195,19 @@ async def start_publish_review(temporal: Client, request: PublishRequest) -> Sca
         WorkflowUpdateRPCTimeoutOrCancelledError, RPCError: No answer in time.
     """
     slug, version = request.manifest["slug"], request.manifest["version"]
-    operation = WithStartWorkflowOperation(
+    return await start_and_ask(
+        temporal,
         PublishReview.run,
         request,
-        id=workflow_id(request.version_id),
-        task_queue=TaskQueue.CORE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        static_summary=f"{slug} {version} of {request.tenant_id}",
-        search_attributes=run_attributes(
-            tenant_id=request.tenant_id,
-            kind=RunKind.PUBLISH_REVIEW,
-            status=RunStatus.PENDING,
-            subject=slug,
-            correlation_id=request.correlation_id,
-        ),
-        priority=Priority(fairness_key=request.tenant_id[:64]),
+        PublishReview.scanned,
+        question_id="scanned",
+        workflow_id=workflow_id(request.version_id),
+        kind=RunKind.PUBLISH_REVIEW,
+        tenant_id=request.tenant_id,
+        subject=slug,
+        correlation_id=request.correlation_id,
+        summary=f"{slug} {version} of {request.tenant_id}",
     )
-    try:
-        return await temporal.execute_update_with_start_workflow(
-            PublishReview.scanned,
-            start_workflow_operation=operation,
-            id="scanned",
-            rpc_timeout=UPDATE_RPC_TIMEOUT,
-        )
-    finally:
-        # Not awaited by anybody else; a failure of the start is the update's failure, too.
-        await asyncio.gather(operation.workflow_handle(), return_exceptions=True)
 
 
 def workflow_id(version_id: str) -> str:
