@@ -2,17 +2,14 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conformance.feel import run_feel
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from tests.conformance.feel import run_feel  # noqa: E402 - the path has to be set first
-
 CORPUS = Path(os.environ.get("CONFORMANCE_CORPUS", ROOT.parent / "shared" / "conformance"))
 
 

@@ -4,10 +4,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from expressions import date_times, dates, days_time, decimals, nearly_feel, nodes, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.feel.expressions import date_times, dates, days_time, decimals, nearly_feel, nodes, values
 from workflows.feel import (
     Budget,
     FeelBudgetError,
