@@ -20,11 +20,70 @@ from activities.scanning.process import open_archive, scan_submission_in_process
 from models.manifest import AgentManifest, Capability
 from models.scanning import ScanReport, Severity, Verdict
 
-PYTHON = """requests urllib3 certifi charset-normalizer idna typing-extensions python-dateutil packaging s3transfer six
-pyyaml numpy cryptography setuptools cffi click attrs jinja2 pandas pydantic rich aiohttp pip sqlalchemy flask psutil
-tqdm httpx werkzeug beautifulsoup4""".split()
-NPM = """lodash react react-dom express axios chalk commander debug moment async uuid semver glob rxjs tslib yargs
-minimist dotenv ws zod body-parser bluebird underscore core-js esbuild vue fs-extra dayjs ejs handlebars""".split()
+PYTHON = [
+    "requests",
+    "urllib3",
+    "certifi",
+    "charset-normalizer",
+    "idna",
+    "typing-extensions",
+    "python-dateutil",
+    "packaging",
+    "s3transfer",
+    "six",
+    "pyyaml",
+    "numpy",
+    "cryptography",
+    "setuptools",
+    "cffi",
+    "click",
+    "attrs",
+    "jinja2",
+    "pandas",
+    "pydantic",
+    "rich",
+    "aiohttp",
+    "pip",
+    "sqlalchemy",
+    "flask",
+    "psutil",
+    "tqdm",
+    "httpx",
+    "werkzeug",
+    "beautifulsoup4",
+]
+NPM = [
+    "lodash",
+    "react",
+    "react-dom",
+    "express",
+    "axios",
+    "chalk",
+    "commander",
+    "debug",
+    "moment",
+    "async",
+    "uuid",
+    "semver",
+    "glob",
+    "rxjs",
+    "tslib",
+    "yargs",
+    "minimist",
+    "dotenv",
+    "ws",
+    "zod",
+    "body-parser",
+    "bluebird",
+    "underscore",
+    "core-js",
+    "esbuild",
+    "vue",
+    "fs-extra",
+    "dayjs",
+    "ejs",
+    "handlebars",
+]
 # Published packages may be larger than an agent.
 _LIMITS = ArchiveLimits(
     compressed=200 << 20, stream=400 << 20, total=400 << 20, file=100 << 20, count=20_000, path=400, depth=40
@@ -68,8 +127,8 @@ def manifest(runtime: str, entry_point: str) -> AgentManifest:
     """A manifest that declares every capability."""
     return AgentManifest.model_validate(
         {
-            "name": "Package", "slug": "package", "version": "1.0.0", "description": "A package.", "category": "bench",
-            "runtime": runtime, "entry_point": entry_point, "capabilities": [item.value for item in Capability],
+            "name": "Package", "slug": "package", "version": "1.0.0", "description": "A package.", "category": "bench",  # noqa: E501
+            "runtime": runtime, "entry_point": entry_point, "capabilities": [item.value for item in Capability],  # noqa: E501
         }
     )  # fmt: skip
 
@@ -84,14 +143,14 @@ def measure_verdicts(paths: list[Path]) -> bool:
         for finding in [*report.violations, *report.warnings][:6]:
             if finding.severity is not Severity.LOW:
                 print(
-                    f"    {finding.severity:8} {finding.rule} {finding.file}:{finding.line} {finding.message[:90]}"
+                    f"    {finding.severity:8} {finding.rule} {finding.file}:{finding.line} {finding.message[:90]}"  # noqa: E501
                 )
     print(dict(counts))
     return counts[Verdict.BLOCK] == 0 and counts[Verdict.REVIEW] <= _LARGEST_REVIEW_SHARE * len(paths)
 
 
 def measure_speed(paths: list[Path]) -> bool:
-    """Scan ten megabytes of first-party code taken from the fetched packages; return whether the goal holds."""
+    """Scan ten megabytes of first-party code taken from the fetched packages; return whether the goal holds."""  # noqa: E501
     holds = True
     for suffix, runtime in ((".py", "python"), (".js", "node")):
         submission = _ten_megabytes(paths, suffix)
@@ -102,7 +161,7 @@ def measure_speed(paths: list[Path]) -> bool:
         seconds = time.monotonic() - started
         limited = any(finding.rule == "scanner.limit" for finding in report.violations)
         print(
-            f"10 MB of {suffix}: {len(submission.files)} files in {seconds:.2f} s{' (limit exceeded)' if limited else ''}"
+            f"10 MB of {suffix}: {len(submission.files)} files in {seconds:.2f} s{' (limit exceeded)' if limited else ''}"  # noqa: E501
         )
         holds = holds and seconds < _SPEED_SECONDS and not limited
     return holds

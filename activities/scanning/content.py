@@ -29,24 +29,26 @@ _PROSE_NAMES = re.compile(
 _LIBRARY = re.compile(r"\.(?:so|pyd|dll|dylib|node)(?:\.\d+)*$", re.IGNORECASE)
 _EXECUTABLE = re.compile(r"\.exe$", re.IGNORECASE)
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x7fELF", "elf"), (b"\xfe\xed\xfa\xce", "macho"), (b"\xfe\xed\xfa\xcf", "macho"), (b"\xce\xfa\xed\xfe", "macho"),
-    (b"\xcf\xfa\xed\xfe", "macho"), (b"\0asm", "wasm"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gzip"),
-    (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "rar"), (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"), (b"%PDF-", "pdf"),
-    (b"SQLite format 3\0", "sqlite"), (b"!<arch>\n", "ar"), (b"\xed\xab\xee\xdb", "rpm"), (b"dex\n", "dex"), (b"wOFF", "font"),
-    (b"wOF2", "font"), (b"\0\x01\0\0", "font"), (b"OTTO", "font"), (b"\0\0\x01\0", "ico"), (b"RIFF", "riff"), (b"ID3", "mp3"),
-    (b"OggS", "ogg"), (b"\x93NUMPY", "npy"), (b"\x89HDF", "hdf5"), (b"PAR1", "parquet"), (b"TZif", "tzif"), (b"\xde\x12\x04\x95", "mo"),
-    (b"\x95\x04\x12\xde", "mo"), (b"BM", "bmp"), (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"glTF", "gltf"), (b"fLaC", "flac"),
+    (b"\x7fELF", "elf"), (b"\xfe\xed\xfa\xce", "macho"), (b"\xfe\xed\xfa\xcf", "macho"), (b"\xce\xfa\xed\xfe", "macho"),  # noqa: E501
+    (b"\xcf\xfa\xed\xfe", "macho"), (b"\0asm", "wasm"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gzip"),  # noqa: E501
+    (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "rar"), (b"\x28\xb5\x2f\xfd", "zstd"),  # noqa: E501
+    (b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"), (b"%PDF-", "pdf"),  # noqa: E501
+    (b"SQLite format 3\0", "sqlite"), (b"!<arch>\n", "ar"), (b"\xed\xab\xee\xdb", "rpm"), (b"dex\n", "dex"), (b"wOFF", "font"),  # noqa: E501
+    (b"wOF2", "font"), (b"\0\x01\0\0", "font"), (b"OTTO", "font"), (b"\0\0\x01\0", "ico"), (b"RIFF", "riff"), (b"ID3", "mp3"),  # noqa: E501
+    (b"OggS", "ogg"), (b"\x93NUMPY", "npy"), (b"\x89HDF", "hdf5"), (b"PAR1", "parquet"), (b"TZif", "tzif"), (b"\xde\x12\x04\x95", "mo"),  # noqa: E501
+    (b"\x95\x04\x12\xde", "mo"), (b"BM", "bmp"), (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"glTF", "gltf"), (b"fLaC", "flac"),  # noqa: E501
     (b"\xd0\xcf\x11\xe0", "ole"), (b"\x00\x00\x00\x0cjP", "jp2"), (b"bplist00", "plist"),
 )  # fmt: skip
 _SUFFIX_OF_KIND: dict[str, tuple[str, ...]] = {
-    "zip": (".zip", ".whl", ".jar", ".egg", ".xlsx", ".docx", ".pptx", ".npz", ".odt", ".vsix", ".xpi", ".ods", ".pt", ".pth", ".apk", ".nupkg", ".epub"),
-    "gzip": (".gz", ".tgz", ".svgz", ".nii"), "bzip2": (".bz2", ".tbz"), "xz": (".xz", ".txz"), "7z": (".7z",), "rar": (".rar",), "zstd": (".zst",),
+    "zip": (".zip", ".whl", ".jar", ".egg", ".xlsx", ".docx", ".pptx", ".npz", ".odt", ".vsix", ".xpi", ".ods", ".pt", ".pth", ".apk", ".nupkg", ".epub"),  # noqa: E501
+    "ar": (".a", ".lib", ".ar", ".deb"),
+    "gzip": (".gz", ".tgz", ".svgz", ".nii"), "bzip2": (".bz2", ".tbz"), "xz": (".xz", ".txz"), "7z": (".7z",), "rar": (".rar",), "zstd": (".zst",),  # noqa: E501
     "pickle": (".pkl", ".pickle", ".p", ".joblib", ".dat"), "wasm": (".wasm",), "pyc": (".pyc", ".pyo"),
 }  # fmt: skip
 _PICTURES = frozenset({"png", "jpeg", "gif", "ico", "bmp", "riff", "tiff"})
 _IGNORABLE = frozenset({0x200B, 0x2060, 0xFEFF, 0x00AD, 0x180E})
-_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# A range inside a character class ("\u202A-\u202E") is how honest code names these characters.
+_BIDI = re.compile("(?<!-)[\u202a-\u202e\u2066-\u2069](?!-)")
 _TEMPLATE_NAME = re.compile(
     r"[-_.](?:tpl|tmpl|in|template|j2|jinja2?|mako|example|sample|orig|dist|snap|golden|expected|skel)$|\.(?:py|js|mjs|cjs|ts)(?:\.|-)\w{1,8}$",
     re.IGNORECASE,

@@ -90,8 +90,8 @@ def decode_with(encoding: str, value: object) -> object:
             return inflate(data)
         if name in ("quopri", "quopri_codec"):
             return quopri.decodestring(data)
-        if name in ("utf_8", "utf8", "ascii", "latin_1", "latin1", "iso_8859_1", "utf_16", "utf_16_le", "utf_16_be",
-                    "utf_32", "utf_7", "cp1252", "cp437", "cp037", "cp500", "punycode", "u8", "unicode_escape",
+        if name in ("utf_8", "utf8", "ascii", "latin_1", "latin1", "iso_8859_1", "utf_16", "utf_16_le", "utf_16_be",  # noqa: E501
+                    "utf_32", "utf_7", "cp1252", "cp437", "cp037", "cp500", "punycode", "u8", "unicode_escape",  # noqa: E501
                     "raw_unicode_escape", "utf_8_sig"):  # fmt: skip
             return data.decode(name)
     except (ValueError, LookupError, UnicodeError, binascii.Error):

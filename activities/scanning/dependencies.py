@@ -19,7 +19,7 @@ from models.scanning import Finding, Severity
 _INSTALL_SCRIPTS = ("preinstall", "install", "postinstall")
 _SOFT_SCRIPTS = ("prepare", "preprepare", "postprepare", "dependencies")
 _HARMLESS_SCRIPT = re.compile(
-    r"^(?:node-gyp(?:-build)?(?:\s+\w+)?|prebuild-install.*|node-pre-gyp.*|husky(?:\s+install)?|patch-package|is-ci.*|opencollective(?:-postinstall)?.*|echo\s[\w\s.!'\"-]*|npm run build|tsc|:|exit 0|true)$"
+    r"^(?:node-gyp(?:-build)?(?:\s+\w+)?|prebuild-install.*|node-pre-gyp.*|husky(?:\s+install)?|patch-package|is-ci.*|opencollective(?:-postinstall)?.*|echo\s[\w\s.!'\"-]*|npm run build|tsc|:|exit 0|true)$"  # noqa: E501
 )
 _LOCAL_SCRIPT = re.compile(r"^(?:node|python3?)\s+(?:\./)?([\w./@-]+)\s*$")
 _LOOSE = re.compile(r"^(?:\*|latest|x|X|>=?\s*0(?:\.0)*|next|)$")
@@ -132,7 +132,7 @@ def _package_json(text: str, path: str, files: Mapping[str, bytes], out: Collect
         return
     vendored = "node_modules/" in path
     _scripts(value, path, files, out)
-    sections = {"dependencies": "vendored" if vendored else "runtime", "optionalDependencies": "vendored" if vendored else "runtime",
+    sections = {"dependencies": "vendored" if vendored else "runtime", "optionalDependencies": "vendored" if vendored else "runtime",  # noqa: E501
                 "devDependencies": "development", "peerDependencies": "peer"}  # fmt: skip
     for section, kind in sections.items():
         entries = value.get(section)

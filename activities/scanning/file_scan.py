@@ -155,7 +155,7 @@ def _scan_payload(
     executed = forced is not None
     inner = Collector(f"{out.path}!{label}", text)
     languages = [forced] if forced else [
-        name for name, looks in (("python", looks_like_python), ("javascript", looks_like_javascript)) if looks(text)
+        name for name, looks in (("python", looks_like_python), ("javascript", looks_like_javascript)) if looks(text)  # noqa: E501
     ]  # fmt: skip
     parsed_as = None
     for language in languages:

@@ -6,6 +6,7 @@ Values: str, float, bool, list, dict, bytes (a Buffer or typed array), None for 
 
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,7 +46,7 @@ _SIMPLE_ESCAPES = {
 _Environment = Mapping[str, Any] | None
 
 
-class _Unknown(Exception):
+class _Unknown(Exception):  # noqa: N818
     """The expression is not a constant, or a bound was reached."""
 
 
@@ -476,7 +477,7 @@ class JavaScriptFolder:
         pattern = node.child_by_field_name("pattern")
         text = self.index.text(pattern) if pattern is not None else ""
         # Only classes, literals and alternations: nothing that can backtrack for long.
-        if len(text) > 60 or re.search(r"[*+{]|\(\?", text.replace("\\+", "").replace("\\*", "")):
+        if len(text) > 60 or re.search(r"[*+{]|\(\?", text.replace("\\+", "").replace("\\*", "")):  # noqa: SIM102
             if not re.fullmatch(r"(?:\.\{\d,?\d?\}|\[[^\]]{1,30}\]\+?|\\[dswDSW]\+?|.)", text):
                 raise _Unknown
         return text
@@ -602,9 +603,9 @@ def to_text(value: Any) -> str:
     if isinstance(value, float):
         if value != value:
             return "NaN"
-        if value in (math.inf, -math.inf):
+        if math.isinf(value):
             return "Infinity" if value > 0 else "-Infinity"
-        return str(int(value)) if value == int(value) and abs(value) < 1e21 else repr(value)
+        return str(int(value)) if value.is_integer() and abs(value) < 1e21 else repr(value)
     if isinstance(value, list):
         return ",".join("" if item in (None, UNDEFINED) else to_text(item) for item in value)
     if value is None:
@@ -651,17 +652,27 @@ def _int32(value: float) -> int:
     return number - (1 << 32) if number & 0x80000000 else number
 
 
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
 def arithmetic(kind: str, left: Any, right: Any) -> Any:
     """JavaScript's binary operators but ``+`` and the logical ones."""
     if kind in ("===", "==", "!==", "!="):
         return (left == right) == (kind in ("===", "=="))
     if kind in ("<", ">", "<=", ">="):
+        first: Any
+        second: Any
         first, second = (
             (left, right)
             if isinstance(left, str) and isinstance(right, str)
             else (to_number(left), to_number(right))
         )
-        return {"<": first < second, ">": first > second, "<=": first <= second, ">=": first >= second}[kind]
+        return _ORDER[kind](first, second)
     first_number, second_number = to_number(left), to_number(right)
     if kind == "-":
         return first_number - second_number
@@ -819,29 +830,29 @@ def _code_at(text: str, position: Any = 0.0) -> float:
 
 
 _TEXT_METHODS: dict[str, Callable[..., Any]] = {
-    "slice": _slice_text, "substring": _substring, "substr": _substr, "split": _split, "repeat": _repeat, "charCodeAt": _code_at,
-    "codePointAt": _code_at, "charAt": lambda text, position=0.0: text[int(position)] if 0 <= int(position) < len(text) else "",
-    "at": lambda text, position=0.0: text[int(position)], "toLowerCase": lambda text: text.lower(), "toUpperCase": lambda text: text.upper(),
-    "trim": lambda text: text.strip(), "concat": lambda text, *values: text + "".join(to_text(value) for value in values),
-    "toString": lambda text, *_: text, "valueOf": lambda text: text, "indexOf": lambda text, part, *_: float(text.find(to_text(part))),
-    "replace": lambda text, old, new: text.replace(to_text(old), to_text(new), 1) if not isinstance(new, Node) else _raise(),
-    "replaceAll": lambda text, old, new: text.replace(to_text(old), to_text(new)) if not isinstance(new, Node) else _raise(),
-    "normalize": lambda text, *_: text, "italics": lambda text: f"<i>{text}</i>", "padStart": lambda text, *_: text,
+    "slice": _slice_text, "substring": _substring, "substr": _substr, "split": _split, "repeat": _repeat, "charCodeAt": _code_at,  # noqa: E501
+    "codePointAt": _code_at, "charAt": lambda text, position=0.0: text[int(position)] if 0 <= int(position) < len(text) else "",  # noqa: E501
+    "at": lambda text, position=0.0: text[int(position)], "toLowerCase": lambda text: text.lower(), "toUpperCase": lambda text: text.upper(),  # noqa: E501
+    "trim": lambda text: text.strip(), "concat": lambda text, *values: text + "".join(to_text(value) for value in values),  # noqa: E501
+    "toString": lambda text, *_: text, "valueOf": lambda text: text, "indexOf": lambda text, part, *_: float(text.find(to_text(part))),  # noqa: E501
+    "replace": lambda text, old, new: text.replace(to_text(old), to_text(new), 1) if not isinstance(new, Node) else _raise(),  # noqa: E501
+    "replaceAll": lambda text, old, new: text.replace(to_text(old), to_text(new)) if not isinstance(new, Node) else _raise(),  # noqa: E501
+    "normalize": lambda text, *_: text, "italics": lambda text: f"<i>{text}</i>", "padStart": lambda text, *_: text,  # noqa: E501
 }  # fmt: skip
 _LIBRARY: dict[str, Callable[..., Any]] = {
-    "atob": _atob, "String.fromCharCode": _from_codes, "String.fromCodePoint": _from_codes, "Buffer.from": _buffer, "Buffer": _buffer,
-    "unescape": lambda value: unquote(re.sub(r"%u([0-9a-fA-F]{4})", lambda m: chr(int(m.group(1), 16)), to_text(value)), "latin-1"),
-    "decodeURIComponent": lambda value: unquote(to_text(value)), "decodeURI": lambda value: unquote(to_text(value)),
-    "parseInt": _parse_int, "Number.parseInt": _parse_int, "Number": to_number, "String": lambda value="": to_text(value), "parseFloat": to_number,
-    "Array.from": lambda value, *_: [float(item) for item in value] if isinstance(value, bytes) else list(value),
-    "Array.of": lambda *values: list(values), "Object.keys": lambda value: list(value), "Object.values": lambda value: list(value.values()),
-    "JSON.parse": lambda value, *_: json.loads(to_text(value), parse_int=float), "Uint8Array.from": _buffer, "Uint8Array": _buffer,
-    "Buffer.concat": lambda values, *_: b"".join(values), "Math.floor": lambda value: float(math.floor(to_number(value))),
-    **{f"module:zlib.{name}": _inflate for name in ("inflateSync", "gunzipSync", "unzipSync", "inflateRawSync")},
+    "atob": _atob, "String.fromCharCode": _from_codes, "String.fromCodePoint": _from_codes, "Buffer.from": _buffer, "Buffer": _buffer,  # noqa: E501
+    "unescape": lambda value: unquote(re.sub(r"%u([0-9a-fA-F]{4})", lambda m: chr(int(m.group(1), 16)), to_text(value)), "latin-1"),  # noqa: E501
+    "decodeURIComponent": lambda value: unquote(to_text(value)), "decodeURI": lambda value: unquote(to_text(value)),  # noqa: E501
+    "parseInt": _parse_int, "Number.parseInt": _parse_int, "Number": to_number, "String": lambda value="": to_text(value), "parseFloat": to_number,  # noqa: E501
+    "Array.from": lambda value, *_: [float(item) for item in value] if isinstance(value, bytes) else list(value),  # noqa: E501
+    "Array.of": lambda *values: list(values), "Object.keys": lambda value: list(value), "Object.values": lambda value: list(value.values()),  # noqa: E501
+    "JSON.parse": lambda value, *_: json.loads(to_text(value), parse_int=float), "Uint8Array.from": _buffer, "Uint8Array": _buffer,  # noqa: E501
+    "Buffer.concat": lambda values, *_: b"".join(values), "Math.floor": lambda value: float(math.floor(to_number(value))),  # noqa: E501
+    **{f"module:zlib.{name}": _inflate for name in ("inflateSync", "gunzipSync", "unzipSync", "inflateRawSync")},  # noqa: E501
     "TextDecoder": lambda *_: _raise(), "escape": lambda value: to_text(value),
 }  # fmt: skip
 _EVALUATORS: dict[str, Callable[[JavaScriptFolder, Node, _Environment], Any]] = {
-    "string": JavaScriptFolder._string, "template_string": JavaScriptFolder._template, "number": JavaScriptFolder._number,
+    "string": JavaScriptFolder._string, "template_string": JavaScriptFolder._template, "number": JavaScriptFolder._number,  # noqa: E501
     "true": JavaScriptFolder._keyword, "false": JavaScriptFolder._keyword, "null": JavaScriptFolder._keyword,
     "undefined": JavaScriptFolder._keyword, "identifier": JavaScriptFolder._identifier,
     "shorthand_property_identifier": JavaScriptFolder._identifier, "array": JavaScriptFolder._array,
@@ -849,7 +860,7 @@ _EVALUATORS: dict[str, Callable[[JavaScriptFolder, Node, _Environment], Any]] = 
     "sequence_expression": JavaScriptFolder._inner, "unary_expression": JavaScriptFolder._unary,
     "binary_expression": JavaScriptFolder._binary, "ternary_expression": JavaScriptFolder._ternary,
     "subscript_expression": JavaScriptFolder._subscript, "member_expression": JavaScriptFolder._member,
-    "call_expression": JavaScriptFolder._call, "new_expression": JavaScriptFolder._call, "await_expression": JavaScriptFolder._inner,
+    "call_expression": JavaScriptFolder._call, "new_expression": JavaScriptFolder._call, "await_expression": JavaScriptFolder._inner,  # noqa: E501
     "as_expression": lambda folder, node, environment: folder._evaluate(node.named_children[0], environment),
-    "non_null_expression": JavaScriptFolder._inner, "assignment_expression": lambda folder, node, environment: folder._evaluate(node.named_children[-1], environment),
+    "non_null_expression": JavaScriptFolder._inner, "assignment_expression": lambda folder, node, environment: folder._evaluate(node.named_children[-1], environment),  # noqa: E501
 }  # fmt: skip

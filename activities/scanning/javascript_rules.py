@@ -192,27 +192,26 @@ class JavaScriptRules:
                 and name.startswith((".", "/"))
                 and not name.endswith((*_CODE_SUFFIXES, ".json"))
                 and len(match.group(1)) <= 4
+            ) and match.group(1).lower() in (
+                "txt",
+                "png",
+                "jpg",
+                "jpeg",
+                "gif",
+                "svg",
+                "md",
+                "dat",
+                "bin",
+                "log",
+                "css",
+                "ico",
+                "pdf",
+                "csv",
+                "xml",
+                "woff",
+                "ttf",
             ):
-                if match.group(1).lower() in (
-                    "txt",
-                    "png",
-                    "jpg",
-                    "jpeg",
-                    "gif",
-                    "svg",
-                    "md",
-                    "dat",
-                    "bin",
-                    "log",
-                    "css",
-                    "ico",
-                    "pdf",
-                    "csv",
-                    "xml",
-                    "woff",
-                    "ttf",
-                ):
-                    self._add("file.execution", node, name)
+                self._add("file.execution", node, name)
             return
         near = self.values.near_origins(argument)
         if near & HIDING:
@@ -257,7 +256,7 @@ class JavaScriptRules:
             self._unknown_call(node, function, arguments)
         self._passed_functions(node, arguments)
 
-    def _known_call(self, reference: Reference, node: Node, arguments: list[Node], function: Node) -> None:
+    def _known_call(self, reference: Reference, node: Node, arguments: list[Node], function: Node) -> None:  # noqa: C901
         path = reference.path
         head, _, method = path.rpartition(".")
         target = path
@@ -896,20 +895,20 @@ class JavaScriptRules:
                     severity=None if source is not None and source.path in CODE_SINKS else Severity.MEDIUM,
                 )
         text = self.index.source[left.start_byte : left.start_byte + 60].decode("utf-8", "replace")
-        if re.match(r"(?:Object|Function)\.prototype[.\[]|[\w.]+\.__proto__\.__proto__", text) or (
-            "__proto__" in text and name in ("shell", "NODE_OPTIONS", "env", "argv0")
+        if (
+            re.match(r"(?:Object|Function)\.prototype[.\[]|[\w.]+\.__proto__\.__proto__", text)
+            or ("__proto__" in text and name in ("shell", "NODE_OPTIONS", "env", "argv0"))
+        ) and name in (
+            "shell",
+            "NODE_OPTIONS",
+            "env",
+            "argv0",
+            "source",
+            "sourceURL",
+            "escapeFunction",
+            "client",
         ):
-            if name in (
-                "shell",
-                "NODE_OPTIONS",
-                "env",
-                "argv0",
-                "source",
-                "sourceURL",
-                "escapeFunction",
-                "client",
-            ):
-                self._add("evasive.prototype", node, text)
+            self._add("evasive.prototype", node, text)
         self._value_alias(node)
 
     def _value_alias(self, node: Node) -> None:

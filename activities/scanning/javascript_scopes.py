@@ -201,7 +201,7 @@ class JavaScriptIndex:
                     scope.bind(self.text(target), Binding("default", default))
             self._bind_pattern(target, Binding("parameter", node, str(position)), scope)
 
-    def _bind_all(self) -> None:
+    def _bind_all(self) -> None:  # noqa: C901
         for node in self.captures.get("declarator", []):
             name = node.child_by_field_name("name")
             value = node.child_by_field_name("value")

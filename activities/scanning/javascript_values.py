@@ -493,7 +493,7 @@ class JavaScriptValues:
             result |= self._origins(value, budget, active, depth)
         return result
 
-    def _origins_of_call(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:
+    def _origins_of_call(self, node: Node, budget: list[int], active: set[int], depth: int) -> int:  # noqa: C901
         function = node.child_by_field_name("function") or node.child_by_field_name("constructor")
         result = Origin.NONE
         if function is not None:
@@ -603,9 +603,9 @@ _RESOLVERS = {
     "assignment_expression": JavaScriptValues._assigned,
 }  # fmt: skip
 _ORIGIN_HANDLERS = {
-    "identifier": JavaScriptValues._origins_of_identifier, "shorthand_property_identifier": JavaScriptValues._origins_of_identifier,
+    "identifier": JavaScriptValues._origins_of_identifier, "shorthand_property_identifier": JavaScriptValues._origins_of_identifier,  # noqa: E501
     "call_expression": JavaScriptValues._origins_of_call, "new_expression": JavaScriptValues._origins_of_call,
-    "member_expression": JavaScriptValues._origins_of_member, "subscript_expression": JavaScriptValues._origins_of_member,
+    "member_expression": JavaScriptValues._origins_of_member, "subscript_expression": JavaScriptValues._origins_of_member,  # noqa: E501
     "binary_expression": JavaScriptValues._origins_of_binary,
     **dict.fromkeys(FUNCTION_KINDS, JavaScriptValues._origins_of_lambda),
 }  # fmt: skip

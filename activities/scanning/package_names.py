@@ -16,15 +16,15 @@ _HOMOGLYPHS = str.maketrans(
         "1": "l",
         "3": "e",
         "5": "s",
-        "а": "a",
-        "е": "e",
-        "о": "o",
-        "р": "p",
-        "с": "c",
-        "х": "x",
-        "і": "i",
-        "ѕ": "s",
-        "у": "y",
+        "а": "a",  # noqa: RUF001
+        "е": "e",  # noqa: RUF001
+        "о": "o",  # noqa: RUF001
+        "р": "p",  # noqa: RUF001
+        "с": "c",  # noqa: RUF001
+        "х": "x",  # noqa: RUF001
+        "і": "i",  # noqa: RUF001
+        "ѕ": "s",  # noqa: RUF001
+        "у": "y",  # noqa: RUF001
     }
 )
 _MIN_FUZZY = 4
@@ -135,7 +135,7 @@ def known_malicious(ecosystem: str, name: str, version: str) -> bool:
 
 
 def _may_mean(version: str, versions: Iterable[str]) -> bool:
-    """Whether ``version`` names a listed version exactly; a range resolves to what the registry still serves."""
+    """Whether ``version`` names a listed version exactly; a range resolves to what the registry still serves."""  # noqa: E501
     exact = re.sub(r"^[\s=v]+", "", version)
     return exact in set(versions)
 

@@ -22,11 +22,11 @@ _MAX_TOTAL_STEPS = 1_500_000
 _Environment = Mapping[str, Any] | None
 
 
-class _Unknown(Exception):
+class _Unknown(Exception):  # noqa: N818
     """The expression is not a constant, or a bound was reached."""
 
 
-class _Return(Exception):  # noqa: N818 - control flow, not an error
+class _Return(Exception):  # noqa: N818
     def __init__(self, value: object) -> None:
         super().__init__()
         self.value = value
@@ -34,10 +34,10 @@ class _Return(Exception):  # noqa: N818 - control flow, not an error
 
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.BitXor: operator.xor, ast.BitAnd: operator.and_,
-    ast.BitOr: operator.or_, ast.FloorDiv: operator.floordiv, ast.Div: operator.truediv, ast.RShift: operator.rshift,
+    ast.BitOr: operator.or_, ast.FloorDiv: operator.floordiv, ast.Div: operator.truediv, ast.RShift: operator.rshift,  # noqa: E501
 }  # fmt: skip
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,  # noqa: E501
     ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not,
 }  # fmt: skip
 _TEXT_METHODS = frozenset(
@@ -84,23 +84,23 @@ _TEXT_METHODS = frozenset(
 _CONTAINER_METHODS = frozenset(["index", "count", "copy", "get", "keys", "values", "items"])
 _CONSTANTS = {
     "string.ascii_letters": string.ascii_letters, "string.ascii_lowercase": string.ascii_lowercase,
-    "string.ascii_uppercase": string.ascii_uppercase, "string.digits": string.digits, "string.hexdigits": string.hexdigits,
+    "string.ascii_uppercase": string.ascii_uppercase, "string.digits": string.digits, "string.hexdigits": string.hexdigits,  # noqa: E501
     "string.printable": string.printable, "string.punctuation": string.punctuation, "os.sep": "/",
 }  # fmt: skip
 _SIMPLE: dict[str, Callable[..., Any]] = {
     "builtins.ord": ord, "builtins.len": len, "builtins.abs": abs, "builtins.min": min, "builtins.max": max,
-    "builtins.sum": sum, "builtins.bool": bool, "builtins.round": round, "builtins.hex": hex, "builtins.bin": bin,
+    "builtins.sum": sum, "builtins.bool": bool, "builtins.round": round, "builtins.hex": hex, "builtins.bin": bin,  # noqa: E501
     "builtins.oct": oct, "builtins.repr": repr, "builtins.ascii": ascii, "operator.xor": operator.xor,
-    "operator.add": operator.add, "operator.sub": operator.sub, "operator.mod": operator.mod, "operator.concat": operator.concat,
-    "urllib.parse.unquote": unquote, "builtins.str.maketrans": str.maketrans, "builtins.bytes.maketrans": bytes.maketrans,
+    "operator.add": operator.add, "operator.sub": operator.sub, "operator.mod": operator.mod, "operator.concat": operator.concat,  # noqa: E501
+    "urllib.parse.unquote": unquote, "builtins.str.maketrans": str.maketrans, "builtins.bytes.maketrans": bytes.maketrans,  # noqa: E501
     "builtins.any": any, "builtins.all": all,
 }  # fmt: skip
 _LAZY: dict[str, Callable[..., Any]] = {
-    "builtins.reversed": lambda value: list(value)[::-1], "builtins.sorted": sorted, "builtins.list": list, "builtins.tuple": tuple,
-    "builtins.set": set, "builtins.dict": dict, "builtins.zip": lambda *values: list(zip(*values, strict=False)),
-    "builtins.enumerate": lambda *values: list(enumerate(*values)), "builtins.iter": list, "builtins.frozenset": set,
-    "itertools.chain": lambda *values: [item for value in values for item in value], "builtins.next": lambda value: next(iter(value)),
-    "itertools.chain.from_iterable": lambda values: [item for value in values for item in value], "builtins.divmod": divmod,
+    "builtins.reversed": lambda value: list(value)[::-1], "builtins.sorted": sorted, "builtins.list": list, "builtins.tuple": tuple,  # noqa: E501
+    "builtins.set": set, "builtins.dict": dict, "builtins.zip": lambda *values: list(zip(*values, strict=False)),  # noqa: E501
+    "builtins.enumerate": lambda *values: list(enumerate(*values)), "builtins.iter": list, "builtins.frozenset": set,  # noqa: E501
+    "itertools.chain": lambda *values: [item for value in values for item in value], "builtins.next": lambda value: next(iter(value)),  # noqa: E501
+    "itertools.chain.from_iterable": lambda values: [item for value in values for item in value], "builtins.divmod": divmod,  # noqa: E501
     "itertools.cycle": lambda value: (list(value) * (20_000 // max(1, len(value)) + 1))[:20_000],
 }  # fmt: skip
 
@@ -123,9 +123,14 @@ class PythonFolder:
         self._depth = 0
 
     def is_local_module(self, dotted: str) -> bool:
-        """Whether ``dotted`` is (a member of) another module of the submission."""
-        head, _, _ = dotted.rpartition(".")
-        return dotted in self._local_modules or head in self._local_modules
+        """Whether ``dotted`` is a constant of another module of the submission, or a module that holds some."""  # noqa: E501
+        head, _, name = dotted.rpartition(".")
+        if name in self._local_modules.get(head, {}):
+            return True
+        package = f"{dotted}."
+        return bool(self._local_modules.get(dotted)) and not any(
+            key.startswith(package) for key in self._local_modules
+        )
 
     def fold(self, node: ast.AST | None, scope: Scope) -> Any:
         """Return the constant value of ``node``, or None when it has none (or is None)."""
@@ -255,6 +260,8 @@ class PythonFolder:
 
     def _binary(self, node: ast.BinOp, scope: Scope, environment: _Environment) -> Any:
         kind = node.op.__class__
+        left: Any
+        right: Any
         if kind is ast.Add and isinstance(node.left, ast.BinOp):
             return self._long_addition(node, scope, environment)
         left = self._evaluate(node.left, scope, environment)
@@ -274,7 +281,8 @@ class PythonFolder:
                 > MAX_FOLDED_LENGTH
             ):
                 raise _Unknown
-            return left * right
+            product: Any = operator.mul(left, right)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            return product
         if kind is ast.Mod:
             if (
                 isinstance(left, str | bytes)
@@ -764,20 +772,20 @@ def _big_to_bytes(value: Any, length: Any, order: Any = "big") -> bytes:
 
 
 _CONVERSIONS: dict[str, Callable[..., Any]] = {
-    "builtins.chr": _to_character, "builtins.unichr": _to_character, "builtins.bytes": _to_bytes, "builtins.bytearray": _to_bytes,
-    "builtins.str": _to_text, "builtins.range": _to_range, "builtins.xrange": _to_range, "builtins.int": _to_int,
+    "builtins.chr": _to_character, "builtins.unichr": _to_character, "builtins.bytes": _to_bytes, "builtins.bytearray": _to_bytes,  # noqa: E501
+    "builtins.str": _to_text, "builtins.range": _to_range, "builtins.xrange": _to_range, "builtins.int": _to_int,  # noqa: E501
     "ast.literal_eval": _literal, "builtins.bytes.decode": _to_text, "builtins.int.to_bytes": _big_to_bytes,
     "builtins.str.encode": _to_bytes, "builtins.memoryview": _to_bytes,
-    "builtins.str.join": lambda glue, parts: glue.join(parts), "builtins.str.format": lambda *_: (_ for _ in ()).throw(_Unknown()),
-    "builtins.str.lower": lambda text: text.lower(), "builtins.str.replace": lambda text, old, new: text.replace(old, new),
+    "builtins.str.join": lambda glue, parts: glue.join(parts), "builtins.str.format": lambda *_: (_ for _ in ()).throw(_Unknown()),  # noqa: E501
+    "builtins.str.lower": lambda text: text.lower(), "builtins.str.replace": lambda text, old, new: text.replace(old, new),  # noqa: E501
     "os.path.join": lambda *parts: "/".join(parts), "textwrap.dedent": lambda text: text,
 }  # fmt: skip
 _EVALUATORS: dict[type, Callable[[PythonFolder, Any, Scope, _Environment], Any]] = {
     ast.Constant: PythonFolder._inner, ast.Name: PythonFolder._name, ast.BinOp: PythonFolder._binary,
-    ast.UnaryOp: PythonFolder._unary, ast.JoinedStr: PythonFolder._formatted, ast.Subscript: PythonFolder._subscript,
+    ast.UnaryOp: PythonFolder._unary, ast.JoinedStr: PythonFolder._formatted, ast.Subscript: PythonFolder._subscript,  # noqa: E501
     ast.List: PythonFolder._sequence, ast.Tuple: PythonFolder._sequence, ast.Set: PythonFolder._sequence,
-    ast.Dict: PythonFolder._dict, ast.ListComp: PythonFolder._comprehension, ast.GeneratorExp: PythonFolder._comprehension,
-    ast.SetComp: PythonFolder._comprehension, ast.DictComp: PythonFolder._comprehension, ast.Compare: PythonFolder._compare,
-    ast.BoolOp: PythonFolder._boolean, ast.IfExp: PythonFolder._conditional, ast.NamedExpr: PythonFolder._inner,
+    ast.Dict: PythonFolder._dict, ast.ListComp: PythonFolder._comprehension, ast.GeneratorExp: PythonFolder._comprehension,  # noqa: E501
+    ast.SetComp: PythonFolder._comprehension, ast.DictComp: PythonFolder._comprehension, ast.Compare: PythonFolder._compare,  # noqa: E501
+    ast.BoolOp: PythonFolder._boolean, ast.IfExp: PythonFolder._conditional, ast.NamedExpr: PythonFolder._inner,  # noqa: E501
     ast.Call: PythonFolder._call, ast.Attribute: PythonFolder._attribute, ast.Starred: PythonFolder._inner,
 }  # fmt: skip

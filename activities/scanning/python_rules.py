@@ -38,7 +38,7 @@ _TEMPLATE = 8
 _CODE_SUFFIXES = (".py", ".pyw", ".pyi", ".cfg", ".in", ".tmpl", ".pyx")
 _FILE_NAME = re.compile(r"^[\w./ -]{1,120}\.([A-Za-z0-9]{1,8})$")
 _ATTRIBUTE_WALK = re.compile(
-    r"\{[^{}]{0,80}\.?__(?:globals|init|builtins|subclasses|mro|base|bases|code|import|loader)__"
+    r"\{[\w.\[\]!]{0,60}\.?__(?:globals|init|builtins|subclasses|mro|base|bases|code|import|loader)__"
 )
 _ENVIRONMENT_DUMPERS = frozenset(
     {
@@ -153,7 +153,7 @@ class PythonRules:
             elif name == "__subclasses__":
                 if _is_hierarchy_walk(node.value) or path.startswith("builtins.object"):
                     self._add("evasive.subclasses", node)
-            elif name in ("__globals__", "func_globals") and isinstance(node.value, ast.Attribute) and node.value.attr in (
+            elif name in ("__globals__", "func_globals") and isinstance(node.value, ast.Attribute) and node.value.attr in (  # noqa: E501
                 "__init__", "__func__", "__new__", "__enter__", "__exit__", "__call__", "__repr__"
             ):  # fmt: skip
                 self._add("evasive.frames", node, f"{node.value.attr}.{name}")
@@ -178,7 +178,7 @@ class PythonRules:
         if node.args or node.keywords:
             self._passed_functions(node, scope, reference)
 
-    def _known_call(self, reference: Reference, node: ast.Call, scope: Scope) -> None:
+    def _known_call(self, reference: Reference, node: ast.Call, scope: Scope) -> None:  # noqa: C901
         path = reference.path
         self._capability_of(path, node)
         if reference.hidden and path in (
@@ -394,11 +394,13 @@ class PythonRules:
                         "evasive.literal_reflection",
                         node,
                         value,
-                        severity=Severity.HIGH if value != "__code__" else None,
+                        severity=Severity.HIGH
+                        if value in ("__builtins__", "__subclasses__")
+                        else Severity.LOW,
                     )
                 elif (
                     position == 0
-                    and ".__" in f".{value}"
+                    and ".__" in value
                     and any(part in SENSITIVE_NAMES for part in value.split("."))
                 ):
                     self._add("evasive.format_walk", node, value)
@@ -408,7 +410,7 @@ class PythonRules:
             if (
                 names & SENSITIVE_NAMES
                 or (base is not None and f"{base.path}.{value}" in CALL_CAPABILITIES)
-                or self.values.origins(argument, scope) & HIDING
+                or self.values.near_origins(argument, scope) & (HIDING & ~Origin.REVERSED)
             ):
                 self._add("hidden.attribute", node, value, decoded=value)
             return
@@ -465,7 +467,7 @@ class PythonRules:
         value = self.folder.fold(argument, scope)
         if isinstance(value, str | bytes):
             self.out.payload(value, "deserialised", node.lineno, "serialised")
-            self._add("evasive.literal_reflection", node, f"{path} of a constant")
+            self._add("evasive.literal_reflection", node, f"{path} of a constant", severity=Severity.LOW)
         origins = self.values.origins(argument, scope)
         if origins & Origin.NETWORK:
             self._add("remote.execution", node, path)
@@ -527,7 +529,12 @@ class PythonRules:
         elif method in ("insert", "append", "extend", "update") and isinstance(node.func, ast.Attribute):
             base = self.values.resolve(node.func.value, scope)
             if base is not None and base.path in HOOK_LISTS:
-                self._add("evasive.import_hook", node, base.path, severity=Severity.MEDIUM)
+                self._add(
+                    "evasive.import_hook",
+                    node,
+                    base.path,
+                    severity=Severity.LOW if method == "append" else Severity.MEDIUM,
+                )
 
     def _computed_callee(self, node: ast.Call, scope: Scope) -> None:
         function = node.func
@@ -575,7 +582,12 @@ class PythonRules:
                 "builtins.compile",
                 "builtins.__import__",
             ):
-                self._add("evasive.indirect_call", argument, reference.path)
+                self._add(
+                    "evasive.indirect_call",
+                    argument,
+                    reference.path,
+                    severity=Severity.LOW if reference.path == "builtins.__import__" else None,
+                )
             for other in arguments[:position] + arguments[position + 1 :]:
                 self._indirect_argument(reference.path, other, node, scope)
 
@@ -623,10 +635,13 @@ class PythonRules:
                 continue
             reference = self.values.resolve(node, scope)
             if reference is None:
-                if (
-                    base.path in ("builtins", "os", "subprocess", "sys.modules", "<namespace>")
-                    and self.values.origins(node.slice, scope) & HIDING
-                ):
+                if base.path in (
+                    "builtins",
+                    "os",
+                    "subprocess",
+                    "sys.modules",
+                    "<namespace>",
+                ) and self.values.near_origins(node.slice, scope) & (HIDING & ~Origin.REVERSED):
                     self._add("hidden.attribute", node, base.path)
                 continue
             if reference.hidden and (
@@ -664,7 +679,12 @@ class PythonRules:
                 and source.path != (replaced.path if replaced else "")
             ):
                 known = replaced is not None and replaced.path.split(".")[0] in STDLIB
-                self._add("evasive.override" if known else "evasive.indirect_call", target, source.path)
+                self._add(
+                    "evasive.override" if known else "evasive.indirect_call",
+                    target,
+                    source.path,
+                    severity=Severity.LOW if not known and source.path == "builtins.__import__" else None,
+                )
             elif replaced is not None and replaced.path in (
                 "builtins.__import__",
                 "builtins.open",
@@ -672,7 +692,12 @@ class PythonRules:
                 "builtins.eval",
                 "builtins.print",
             ):
-                self._add("evasive.override", target, replaced.path, severity=Severity.MEDIUM)
+                self._add(
+                    "evasive.override",
+                    target,
+                    replaced.path,
+                    severity=Severity.MEDIUM if "__import__" in replaced.path else Severity.LOW,
+                )
             elif replaced is not None and replaced.path in HOOK_LISTS:
                 self._add("evasive.import_hook", target, replaced.path, severity=Severity.MEDIUM)
 
@@ -732,6 +757,8 @@ class PythonRules:
     def _strings(self) -> None:
         for node in self.index.strings:
             value = node.value
+            if not isinstance(value, str | bytes):
+                continue
             text = value if isinstance(value, str) else value.decode("latin-1")
             if len(text) >= 16:
                 if "__" in text and _ATTRIBUTE_WALK.search(text):

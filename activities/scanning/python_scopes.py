@@ -5,7 +5,7 @@ flow-insensitive: a name with several assignments has several possible values.
 """
 
 import ast
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from activities.scanning.python_names import FRAME_ATTRIBUTES
 
@@ -101,8 +101,8 @@ class PythonIndex:
 
 
 _TELLING_ATTRIBUTES = FRAME_ATTRIBUTES | {
-    "__globals__", "__subclasses__", "__builtins__", "__code__", "func_globals", "func_code", "__loader__", "environ",
-    "meta_path", "path_hooks", "__reduce__", "co_code", "modules", "__closure__", "__self__", "environb", "excepthook",
+    "__globals__", "__subclasses__", "__builtins__", "__code__", "func_globals", "func_code", "__loader__", "environ",  # noqa: E501
+    "meta_path", "path_hooks", "__reduce__", "co_code", "modules", "__closure__", "__self__", "environb", "excepthook",  # noqa: E501
     "displayhook", "__base__", "__mro__", "mro", "__bases__",
 }  # fmt: skip
 _EXECUTING_NAMES = frozenset(
@@ -142,7 +142,7 @@ def index_python(tree: ast.Module) -> PythonIndex:
             if value.__class__ is list:
                 for item in value:
                     if isinstance(item, ast.AST):
-                        children.append((item, inner, joined))  # noqa: PERF401 - the hot loop
+                        children.append((item, inner, joined))  # noqa: PERF401
             elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
                 children.append((value, inner, joined))
         children.reverse()
@@ -180,7 +180,7 @@ def _bind_arguments(index: PythonIndex) -> None:
 
 
 def _note_docstring(node: ast.AST, docstrings: set[int]) -> None:
-    body: list[ast.stmt] = node.body  # type: ignore[attr-defined]
+    body: list[Any] = node.body  # type: ignore[attr-defined]
     if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         docstrings.add(id(body[0].value))
 
@@ -364,8 +364,8 @@ def _on_join(
     return scope, True
 
 
-_HANDLERS = {
-    ast.Import: _on_import, ast.ImportFrom: _on_import_from, ast.Assign: _on_assign, ast.AnnAssign: _on_single_target,
+_HANDLERS: dict[type, Any] = {
+    ast.Import: _on_import, ast.ImportFrom: _on_import_from, ast.Assign: _on_assign, ast.AnnAssign: _on_single_target,  # noqa: E501
     ast.NamedExpr: _on_single_target, ast.AugAssign: _on_augmented, ast.For: _on_for, ast.AsyncFor: _on_for,
     ast.comprehension: _on_for, ast.withitem: _on_with_item, ast.FunctionDef: _on_function,
     ast.AsyncFunctionDef: _on_function, ast.Lambda: _on_lambda, ast.ClassDef: _on_class, ast.Call: _on_call,

@@ -7,7 +7,7 @@ everything that flows into an expression (decoders, character arithmetic, networ
 
 import ast
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from activities.scanning.findings import Origin
 from activities.scanning.limits import MAX_FOLD_DEPTH
@@ -227,8 +227,8 @@ class PythonValues:
             return None if base is None else self._by_name(base, arguments[1], scope)
         if path in ("builtins.globals", "builtins.locals") or (path == "builtins.vars" and not arguments):
             return Reference(NAMESPACE, callee.hidden, True)
-        if path in ("builtins.vars", "functools.partial", "functools.wraps", "staticmethod", "builtins.staticmethod",
-                    "builtins.classmethod", "inspect.unwrap", "functools.lru_cache", "functools.cache") and arguments:  # fmt: skip
+        if path in ("builtins.vars", "functools.partial", "functools.wraps", "staticmethod", "builtins.staticmethod",  # noqa: E501
+                    "builtins.classmethod", "inspect.unwrap", "functools.lru_cache", "functools.cache") and arguments:  # fmt: skip  # noqa: E501
             return self.resolve(arguments[0], scope)
         if path == "builtins.next" and arguments:
             return self.resolve(arguments[0], scope)
@@ -353,7 +353,7 @@ class PythonValues:
             self._origin_memo[id(node)] = result
         return result
 
-    def _origins_of_kind(
+    def _origins_of_kind(  # noqa: C901
         self, node: ast.AST, kind: type, scope: Scope, budget: list[int], active: set[int], depth: int
     ) -> int:
         result = Origin.NONE
@@ -472,8 +472,8 @@ class PythonValues:
                 result |= Origin.CHARACTERS
         for binding in self.index.functions.get(name, [])[:4]:
             result |= self._origins_of_function(binding, budget, active, depth)
-        if path.startswith("."):
-            result |= Origin.SIBLING
+        # What a sibling module computes is ordinary; only its constants can be pieces of hidden code.
+        result &= ~Origin.SIBLING
         for argument in node.args:
             result |= self._map_origin(argument, scope)
             result |= self._origins(argument, scope, budget, active, depth)
@@ -495,8 +495,8 @@ class PythonValues:
 
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_RESOLVERS = {
-    ast.Name: PythonValues._name, ast.Attribute: PythonValues._attribute, ast.Subscript: PythonValues._subscript,
+_RESOLVERS: dict[type, Any] = {
+    ast.Name: PythonValues._name, ast.Attribute: PythonValues._attribute, ast.Subscript: PythonValues._subscript,  # noqa: E501
     ast.Call: PythonValues._call, ast.IfExp: PythonValues._either, ast.BoolOp: PythonValues._either,
     ast.NamedExpr: PythonValues._inner, ast.Await: PythonValues._inner, ast.Starred: PythonValues._inner,
 }  # fmt: skip
@@ -538,8 +538,8 @@ def _member_of(base: Reference, name: str, *, hidden: bool, reflective: bool) ->
 
 def _is_sensitive(path: str) -> bool:
     root = path.split(".")[0]
-    return root in ("os", "subprocess", "builtins", "importlib", "sys", "pty", "ctypes", "socket", "pickle", "marshal",
-                    "base64", "codecs", "runpy", "code", "imp", "posix", "requests", "urllib", NAMESPACE)  # fmt: skip
+    return root in ("os", "subprocess", "builtins", "importlib", "sys", "pty", "ctypes", "socket", "pickle", "marshal",  # noqa: E501
+                    "base64", "codecs", "runpy", "code", "imp", "posix", "requests", "urllib", NAMESPACE)  # fmt: skip  # noqa: E501
 
 
 def _reversal(node: ast.AST) -> int:

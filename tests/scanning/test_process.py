@@ -37,7 +37,14 @@ def test_a_child_that_runs_over_its_time_is_killed_and_blocks() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["(" * 50_000, "[" * 100_000 + "]" * 100_000, "x=" + "-" * 200_000 + "1", "a" + ".b" * 100_000, "+".join(["'a'"] * 60_000), "lambda:" * 20_000],
+    [
+        "(" * 50_000,
+        "[" * 100_000 + "]" * 100_000,
+        "x=" + "-" * 200_000 + "1",
+        "a" + ".b" * 100_000,
+        "+".join(["'a'"] * 60_000),
+        "lambda:" * 20_000,
+    ],
 )
 def test_hostile_nesting_neither_hangs_nor_crashes(code: str) -> None:
     files = submission({"main.py": code, "b.js": code})

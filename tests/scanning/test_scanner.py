@@ -49,7 +49,9 @@ def test_honest_code_without_capabilities_passes() -> None:
         ("eval(input)", Capability.DYNAMIC_CODE),
     ],
 )
-def test_an_undeclared_python_capability_is_reviewed_and_a_declared_one_passes(code: str, capability: Capability) -> None:
+def test_an_undeclared_python_capability_is_reviewed_and_a_declared_one_passes(
+    code: str, capability: Capability
+) -> None:
     undeclared = scan_python_code(code, ())
     assert undeclared.verdict is Verdict.REVIEW
     assert capability in undeclared.capabilities_used
@@ -69,7 +71,9 @@ def test_an_undeclared_python_capability_is_reviewed_and_a_declared_one_passes(c
         ("WebAssembly.compile(bytes)", Capability.NATIVE),
     ],
 )
-def test_an_undeclared_node_capability_is_reviewed_and_a_declared_one_passes(code: str, capability: Capability) -> None:
+def test_an_undeclared_node_capability_is_reviewed_and_a_declared_one_passes(
+    code: str, capability: Capability
+) -> None:
     undeclared = scan_node_code(code, ())
     assert undeclared.verdict is Verdict.REVIEW
     assert capability in undeclared.capabilities_used
@@ -158,14 +162,29 @@ def test_every_file_is_listed_with_its_digest() -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.text(max_size=300), st.sampled_from(["main.py", "a.js", "a.ts", "a.txt", "package.json", "requirements.txt", "pyproject.toml", "x.ipynb", "a"]))
+@given(
+    st.text(max_size=300),
+    st.sampled_from(
+        [
+            "main.py",
+            "a.js",
+            "a.ts",
+            "a.txt",
+            "package.json",
+            "requirements.txt",
+            "pyproject.toml",
+            "x.ipynb",
+            "a",
+        ]
+    ),
+)
 def test_no_text_makes_the_scanner_fail(text: str, name: str) -> None:
     scan_files({name: text.encode("utf-8", "replace")})
 
 
 _PIECES = st.sampled_from(
-    ["eval", "exec", "(", ")", "[", "]", "'a'", "+", "x", "=", "\n", "import os", ".", "getattr", "lambda x:", "b''", "%", "{", "}",
-     "require", "=>", "`", "${", "function", "new ", "Function", "base64", ";", ",", "0", "^", "chr", "__import__", "class A:\n ", "def f():\n "]
+    ["eval", "exec", "(", ")", "[", "]", "'a'", "+", "x", "=", "\n", "import os", ".", "getattr", "lambda x:", "b''", "%", "{", "}",  # noqa: E501
+     "require", "=>", "`", "${", "function", "new ", "Function", "base64", ";", ",", "0", "^", "chr", "__import__", "class A:\n ", "def f():\n "]  # noqa: E501
 )  # fmt: skip
 
 
