@@ -346,6 +346,20 @@ def test_data_objects_are_read_and_written_through_associations():
     assert ran.variables == {"report": "text of it"}
 
 
+def test_a_property_of_a_task_is_its_own_variable():
+    data = bpmn(
+        '<serviceTask id="a" sy:taskType="w"><property id="pr" name="scratch"/></serviceTask>', flows("s>a>e")
+    )
+    seen: list[dict[str, Any]] = []
+
+    def work(job: out.StartJob) -> Outcome:
+        seen.append(job.variables)
+        return Outcome()
+
+    assert run(data, {"x": 1}, outcomes={"a": work}).variables == {"x": 1}
+    assert seen == [{"x": 1, "scratch": None}]
+
+
 def _ad_hoc(attributes: str = "", inside: str = "", *names: str) -> bytes:
     return bpmn(
         f'<adHocSubProcess id="ah" {attributes}>{tasks(*(names or ("a", "b", "c")))}{inside}'

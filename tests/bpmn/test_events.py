@@ -131,6 +131,16 @@ def test_an_error_is_caught_by_its_code_before_any_and_passes_by_other_codes():
     assert run(data, outcomes={"a": Outcome(error="E3")}).log == ["a", "y"]
 
 
+def test_a_catcher_whose_error_has_no_code_catches_any():
+    data = bpmn(
+        tasks("a", "f"),
+        '<boundaryEvent id="bo" attachedToRef="a"><errorEventDefinition errorRef="vague"/></boundaryEvent>',
+        flows("s>a>e", "bo>f"),
+        root='<error id="vague" name="Something"/>',
+    )
+    assert run(data, outcomes={"a": Outcome(error="WHATEVER")}).log == ["a", "f"]
+
+
 def test_an_error_nobody_catches_ends_the_instance_and_one_of_a_job_is_an_incident():
     data = bpmn(tasks("a"), f'<endEvent id="e">{ERROR}</endEvent>', flows("s>a>e"))
     ran = run(data)

@@ -170,6 +170,29 @@ def test_an_inclusive_join_waits_for_a_token_behind_a_link():
     assert (ran.log.count("z"), ran.completed) == (1, True)
 
 
+def test_an_operator_gives_up_tokens_that_wait_for_ever():
+    data = bpmn(
+        '<exclusiveGateway id="g"/><parallelGateway id="j"/>',
+        tasks("a", "b", "z"),
+        flows("s>g", "g>a: true", "g>b: true", "a>j", "b>j", "j>z>e"),
+    )
+    ran = run(data)
+    ran.go_on(inputs.ResolveIncident(ran.simulation.now, ran.key_of("p"), "skip"))
+    assert (ran.log, ran.completed) == (["a"], True)
+    ran = run(data)
+    changes = (inputs.Modification("cancel", "j"), inputs.Modification("start_before", "z"))
+    ran.go_on(inputs.Modify(ran.simulation.now, changes))
+    assert (ran.log, ran.completed, ran.incidents) == (["a", "z"], True, [])
+
+
+def test_a_flood_of_tokens_ends_in_an_incident():
+    data = bpmn('<exclusiveGateway id="m"/><task id="t" completionQuantity="100"/>', flows("s>m>t>m"))
+    ran = run(data)
+    assert ran.incidents == ["ENDLESS"]
+    ran.go_on(inputs.Cancel(ran.simulation.now))
+    assert ran.state.status == "terminated"
+
+
 def _complex(condition: str, outgoing: str = "") -> bytes:
     return bpmn(
         '<parallelGateway id="g"/>',

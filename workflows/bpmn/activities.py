@@ -40,7 +40,7 @@ class Activities(Compensating):
         """Begin what the instance does, or hold it as an incident."""
         node = self.nodes[instance.node]
         try:
-            if node.inputs or node.data_inputs:
+            if node.inputs or node.data_inputs or (node.data and instance.role == Role.TASK):
                 self.prepare(instance, node)
             if node.boundaries and self.activity_of(instance) is instance:
                 self.open_boundaries(instance, node)
@@ -59,6 +59,9 @@ class Activities(Compensating):
     def prepare(self, instance: Instance, node: Node) -> None:
         """Give the instance its own variables: data inputs, then input mappings in their order."""
         local = dict(instance.vars or {})
+        if instance.role == Role.TASK:
+            for declared in node.data:
+                local.setdefault(declared.target, self.value(declared.source, instance, node.id))
         for association in node.data_inputs:
             self._associate(instance, node, association, local)
         for mapping in node.inputs:

@@ -387,8 +387,8 @@ def _match(nodes: Any, kind: EventKind, code: str | None) -> tuple[Node, Event] 
         for event in node.events:
             if event.kind is not kind:
                 continue
-            if event.name is None:
-                catch_all = catch_all or (node, event)
-            elif event.name == code:
+            if event.name is not None and event.name == code:
                 return node, event
+            if event.name is None or event.definition.any_code:
+                catch_all = catch_all or (node, event)
     return catch_all

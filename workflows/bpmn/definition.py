@@ -96,6 +96,7 @@ class EventDefinition(_Value):
     Attributes:
         kind: What happens.
         name: Message or signal name, error or escalation code, link name; None for "any".
+        any_code: An error or escalation that has no code: who catches it catches any (clause 10.5.5).
         name_expression: Instead of ``name``, evaluated when the event is subscribed or thrown.
         correlation: Key of a message subscription or of a thrown message.
         timer: ``date``, ``duration`` or ``cycle``; with ``value`` the ISO 8601 text or expression.
@@ -108,6 +109,7 @@ class EventDefinition(_Value):
 
     kind: EventKind
     name: str | None = None
+    any_code: bool = False
     name_expression: Expression | None = None
     correlation: Expression | None = None
     timer: str | None = None

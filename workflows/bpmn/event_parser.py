@@ -30,6 +30,7 @@ class Named(NamedTuple):
     name: str
     correlation: Expression | None = None
     expression: Expression | None = None
+    any_code: bool = False
 
 
 def reference(value: str | None) -> str | None:
@@ -83,10 +84,11 @@ class EventParser:
         if subscription is not None:
             key = subscription.get("correlationKey") or key
         line = line_of(element)
+        codeless = local_name(element) in ("error", "escalation") and not name
         correlation = self._reader.source(key, identifier, line) if key else None
         if name and (name.startswith("=") or name.startswith("${")):
             return Named(identifier, correlation, self._reader.source(name, identifier, line))
-        return Named(name or identifier, correlation)
+        return Named(name or identifier, correlation, any_code=codeless)
 
     def definitions(self, element: XmlElement, identifier: str) -> tuple[EventDefinition, ...]:
         """Return the event definitions of an event, those shared by reference included."""
@@ -193,6 +195,7 @@ class EventParser:
         return EventDefinition(
             kind=kind,
             name=None if named.expression else named.name,
+            any_code=named.any_code,
             name_expression=named.expression,
             code_variable=code_variable,
             message_variable=message_variable,

@@ -259,6 +259,9 @@ class Gateways(AdHoc):
                     scope, StuckError("DEADLOCK", f"Tokens wait for ever before {names}: no other can come.")
                 )
             return
-        if scope.key in self.state.incidents:
-            return
+        incident = self.state.incidents.get(scope.key)
+        if incident is not None:
+            if incident[0] != "DEADLOCK":
+                return
+            self.close_incident(scope)
         self.complete_scope(scope)

@@ -110,7 +110,8 @@ class Modification(NamedTuple):
     """One change of the token distribution.
 
     Attributes:
-        action: ``start_before`` (element, scope), ``cancel`` (key) or ``move`` (key, element).
+        action: ``start_before`` (element, scope), ``cancel`` (key, or a join's element for the tokens that
+            wait before it) or ``move`` (key, element).
         element: Where a token is placed.
         key: Element instance that is cancelled or moved.
         scope: Key of the scope instance to place the token in where several exist.

@@ -10,6 +10,9 @@ from workflows.bpmn.gateways import Gateways
 from workflows.bpmn.graph import Event, FlowEdge, Node
 from workflows.bpmn.state import Instance, Role
 
+MAX_TOKENS = 50_000
+"""Tokens on their way at once before an instance counts as multiplying them endlessly."""
+
 MAX_CONTINUES = 50
 """Steps in a row without an event from outside before an instance counts as looping endlessly."""
 
@@ -23,7 +26,7 @@ class Machine(Gateways):
         budget = STEP_BUDGET
         while True:
             while queue or late:
-                if budget == 0:
+                if budget == 0 or len(queue) > MAX_TOKENS:
                     self._pause()
                     return
                 budget -= 1
@@ -75,12 +78,14 @@ class Machine(Gateways):
         for item, key in (*self.queue, *self.late):
             self.state.queue.append([item.id, key, 1 if isinstance(item, FlowEdge) else 0])
         self.state.continues += 1
-        if self.state.continues < MAX_CONTINUES:
+        if self.state.continues < MAX_CONTINUES and len(self.queue) <= MAX_TOKENS:
             self.commands.append(Continue())
             return
         root = next(iter(self.instances.values()))
-        tokens = STEP_BUDGET * MAX_CONTINUES
-        stuck = StuckError("ENDLESS", f"{tokens} tokens moved without waiting for anything: an endless loop.")
+        flood = f"{len(self.queue)} tokens are on their way at once"
+        endless = f"{STEP_BUDGET * MAX_CONTINUES} tokens moved without waiting for anything"
+        reason = flood if len(self.queue) > MAX_TOKENS else endless
+        stuck = StuckError("ENDLESS", f"{reason}: an endless loop.")
         self.raise_incident(root, stuck)
 
     def restore_queue(self) -> None:

@@ -22,6 +22,8 @@ def modify(machine: Machine, event: Modify) -> None:
     for change in event.changes:
         if change.action == "start_before":
             _place(machine, _node(machine, change.element), change.scope)
+        elif change.action == "cancel" and change.key is None and change.element is not None:
+            _drop_waiting(machine, change.element, change.scope)
         elif change.action == "cancel":
             instance = _instance(machine, change.key)
             if instance.parent == 0:
@@ -58,6 +60,22 @@ def _cancel_token(machine: Machine, instance: Instance) -> None:
     target = machine.activity_of(instance)
     machine.cancel(target, "modified")
     machine.dirty[scope.key] = None
+
+
+def _drop_waiting(machine: Machine, element: str, scope_key: int | None) -> None:
+    """Give up the tokens that wait before a join."""
+    found = [
+        scope
+        for scope in machine.instances.values()
+        if scope.joins and element in scope.joins and scope_key in (None, scope.key)
+    ]
+    if not found:
+        raise StepRefusedError(f"No token waits before {element!r}.", "List the instance's elements.")
+    for scope in found:
+        scope.joins = {
+            name: counts for name, counts in (scope.joins or {}).items() if name != element
+        } or None
+        machine.dirty[scope.key] = None
 
 
 def _move(machine: Machine, change: Modification) -> None:
@@ -133,11 +151,16 @@ def resolve_incident(machine: Machine, event: ResolveIncident) -> None:
         if flow is None:
             raise StepRefusedError(f"{event.flow!r} does not leave {node.id}.", "Name one of its flows.")
     machine.write_all(instance, event.variables)
+    incident = machine.state.incidents[event.key][0]
     machine.close_incident(instance)
     if instance.role == Role.PARKED:
         _resolve_parked(machine, instance, node, event.action, flow)
     elif event.action == "retry":
         _retry(machine, instance, node)
+    elif incident == "DEADLOCK":
+        # Skipping gives the waiting tokens up.
+        instance.joins = None
+        machine.dirty[instance.key] = None
     else:
         _skip(machine, instance, node)
 

@@ -38,13 +38,13 @@ class TaskParser:
             value = int(text.strip()[:10])
         except ValueError:
             value = 0
-        if not 1 <= value <= 1000:
+        if not 1 <= value <= 100:
             self._findings.error(
                 Rule.QUANTITY,
                 identifier,
                 line_of(element),
                 f"The {name} of {identifier} is {text[:40]!r}.",
-                "Give a whole number from 1 to 1000.",
+                "Give a whole number from 1 to 100.",
             )
             return 1
         return value
