@@ -59,6 +59,10 @@ bench: $(PROJECT_READY) ## Measure side by side; see bench/
 chaos: $(PROJECT_READY) ## Kill parts at random while work runs, then check that the books balance
 	@$(BIN)/python -m bench.chaos $(ARGS)
 
+.PHONY: conformance
+conformance: $(PROJECT_READY) ## Run a corpus of BPMN and FEEL cases: make conformance CORPUS=folder
+	@$(BIN)/python -m tests.conformance.run $(CORPUS) $(ARGS)
+
 .PHONY: docs
 docs: $(PROJECT_READY) ## Regenerate the tables that are made from code
 	@$(BIN)/python -m cli.stack.settings_page
