@@ -174,7 +174,7 @@ def _ten_megabytes(paths: list[Path], suffix: str) -> Submission:
         for name, data in open_archive(path.name, path.read_bytes(), _LIMITS).files.items():
             if (
                 name.endswith(suffix)
-                and len(data) < 400_000
+                and 3_000 < len(data) < 400_000
                 and total + len(data) < _SPEED_BYTES
                 and len(files) < 1_900
             ):

@@ -28,8 +28,8 @@ def scan_obfuscation(text: str, language: str, out: Collector) -> None:
                 "obfuscation.names", head.count("\n", 0, match.start()) + 1, 0, ", ".join(sorted(names)[:3])
             )
             break
-    dense = re.sub(r"\s+", "", head[:40_000])
-    if language != "python" and len(dense) > 120:
+    dense = "" if language == "python" else re.sub(r"\s+", "", head[:40_000])
+    if len(dense) > 120:
         core = sum(dense.count(symbol) for symbol in "[]()!+")
         if (core > len(dense) * 0.85 and sum(dense.count(symbol) for symbol in "{},") < len(dense) * 0.1) or (
             len(dense) > 200

@@ -5,6 +5,7 @@ A pattern alone also matches hashes and random text; base58check, bech32(m) and 
 
 import hashlib
 import re
+from collections.abc import Callable
 
 from activities.scanning.findings import Collector
 from activities.scanning.keccak import keccak_256
@@ -51,14 +52,17 @@ _EXAMPLE = re.compile(
     r"EXAMPLE|example|xxxx|XXXX|0000000|1234567890|test|dummy|user:pass|password|changeme", re.IGNORECASE
 )
 _BASE58 = re.compile(
-    r"(?<![A-Za-z0-9/+=_-])(?:[13LDX][1-9A-HJ-NP-Za-km-z]{25,34}|[TL][1-9A-HJ-NP-Za-km-z]{33}|xprv[1-9A-HJ-NP-Za-km-z]{100,112}|[5KL][1-9A-HJ-NP-Za-km-z]{50,51})(?![A-Za-z0-9/+=_-])"
+    r"(?:[13LDX][1-9A-HJ-NP-Za-km-z]{25,34}|[TL][1-9A-HJ-NP-Za-km-z]{33}|xprv[1-9A-HJ-NP-Za-km-z]{100,112}|[5KL][1-9A-HJ-NP-Za-km-z]{50,51})"
 )
-_BECH32 = re.compile(r"(?<![A-Za-z0-9])(?:bc|tb|ltc)1[02-9ac-hj-np-z]{38,87}(?![A-Za-z0-9])")
-_ETHEREUM = re.compile(r"(?<![A-Za-z0-9])0x[0-9a-fA-F]{40}(?![0-9a-zA-Z])")
-_MONERO = re.compile(r"(?<![A-Za-z0-9])[48][0-9AB][1-9A-HJ-NP-Za-km-z]{93}(?![A-Za-z0-9])")
+_BECH32 = re.compile(r"(?:bc|tb|ltc)1[02-9ac-hj-np-z]{38,87}")
+_ETHEREUM = re.compile(r"0x[0-9a-fA-F]{40}")
+_MONERO = re.compile(r"[48][0-9AB][1-9A-HJ-NP-Za-km-z]{93}")
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BECH32_ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _MAX_ADDRESSES = 5
+_MAX_FOUND = 20
+# A whole run of letters and digits: an address is never a part of one.
+_RUN = re.compile(r"(?<![/+=_-])[A-Za-z0-9]{26,112}(?![A-Za-z0-9/+=_-])")
 
 
 def scan_secrets(text: str, language: str, out: Collector) -> None:
@@ -97,20 +101,13 @@ def scan_secrets(text: str, language: str, out: Collector) -> None:
 def wallet_addresses(text: str) -> list[tuple[str, str, int]]:
     """Return kind, address and position of every address with a valid checksum (at most 20)."""
     found: list[tuple[str, str, int]] = []
-    for match in _BASE58.finditer(text):
-        if is_base58check(match.group(0)):
-            found.append(("base58check", match.group(0), match.start()))  # noqa: PERF401
-    for match in _BECH32.finditer(text):
-        if is_bech32(match.group(0)):
-            found.append(("bech32", match.group(0), match.start()))  # noqa: PERF401
-    for match in _ETHEREUM.finditer(text):
-        if is_eip55(match.group(0)):
-            found.append(("EIP-55", match.group(0), match.start()))
-        if len(found) > 20:
+    for run in _RUN.finditer(text):
+        address, position = run.group(0), run.start()
+        for kind, pattern, holds in _ADDRESSES:
+            if pattern.fullmatch(address) and holds(address):
+                found.append((kind, address, position))
+        if len(found) > _MAX_FOUND:
             break
-    for match in _MONERO.finditer(text):
-        if is_monero(match.group(0)):
-            found.append(("Monero", match.group(0), match.start()))  # noqa: PERF401
     return found[:20]
 
 
@@ -167,3 +164,11 @@ def is_monero(address: str) -> bool:
             return False
         raw += number.to_bytes(size, "big")
     return keccak_256(raw[:-4])[:4] == raw[-4:]
+
+
+_ADDRESSES: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
+    ("base58check", _BASE58, is_base58check),
+    ("bech32", _BECH32, is_bech32),
+    ("EIP-55", _ETHEREUM, is_eip55),
+    ("Monero", _MONERO, is_monero),
+)
