@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,22 @@ def test_checking_never_raises_for_broken_copies_of_a_good_file():
         check(good[:cut])
         check(good[:cut] + b"<" + good[cut:])
         check(good[:cut] + good[cut + 5 :])
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<task id="t{i}" isForCompensation="true"/>',
+        '<intermediateThrowEvent id="t{i}"><linkEventDefinition name="L{i}"/></intermediateThrowEvent>'
+        '<intermediateCatchEvent id="c{i}"><linkEventDefinition name="L{i}"/></intermediateCatchEvent>',
+        '<inclusiveGateway id="t{i}"/><sequenceFlow id="f{i}" sourceRef="t{i}" targetRef="t{n}"/>'
+        '<sequenceFlow id="g{i}" sourceRef="t{i}" targetRef="t{n}"/>',
+        '<eventBasedGateway id="t{i}"/><receiveTask id="c{i}" messageRef="msg"/>'
+        '<sequenceFlow id="f{i}" sourceRef="t{i}" targetRef="c{i}"/>',
+    ],
+)
+def test_large_models_are_checked_in_time_that_grows_with_their_size(element: str):
+    body = "".join(element.replace("{i}", str(i)).replace("{n}", str(i + 1)) for i in range(4000))
+    begin = time.process_time()
+    check(bpmn(body, '<inclusiveGateway id="t4000"/>' if "inclusive" in element else ""))
+    assert time.process_time() - begin < 20

@@ -30,7 +30,9 @@ class Compensating(Throwing):
             entry["v"] = snapshot
         if instance.ledger:
             entry["l"] = instance.ledger
-        scope.ledger = [*(scope.ledger or ()), entry]
+        if scope.ledger is None:
+            scope.ledger = []
+        scope.ledger.append(entry)
 
     def compensate(self, scope: Instance, activity: str | None, thrower: Instance | None) -> None:
         """Start compensation below ``thrower``, taking the records of ``scope`` or of those it may reach.
@@ -53,7 +55,7 @@ class Compensating(Throwing):
             if current.role == Role.SCOPE:
                 ledger = current.ledger or []
                 own = [entry for entry in ledger if activity in (None, entry["n"])]
-                current.ledger = [entry for entry in ledger if entry not in own] or None
+                current.ledger = [entry for entry in ledger if activity not in (None, entry["n"])] or None
                 taken = own + taken
                 in_handler = self.nodes[current.node].triggered_by_event
                 if not in_handler and (activity is None or taken):
@@ -63,11 +65,9 @@ class Compensating(Throwing):
 
     def compensate_next(self, thrower: Instance) -> None:
         """Run the handler of the youngest record left, or end the compensation."""
-        data = thrower.data or {}
-        todo: list[dict[str, Any]] = list(data.get("todo") or ())
+        todo: list[dict[str, Any]] = (thrower.data or {}).get("todo") or []
         while todo:
             entry = todo.pop()
-            thrower.data = {**data, "todo": todo}
             if self._undo(thrower, entry):
                 return
         self._compensated(thrower)

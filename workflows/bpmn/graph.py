@@ -23,6 +23,9 @@ from workflows.bpmn.definition import (
 )
 from workflows.bpmn.expression import CompiledExpression, Languages, Literal
 
+MAX_REACH = 400_000
+"""Entries of reachability tables kept at once; the oldest are computed again when needed."""
+
 
 class Mapping(NamedTuple):
     """A compiled assignment."""
@@ -237,6 +240,8 @@ class Graph:
             event.kind is EventKind.CONDITIONAL for node in self.nodes.values() for event in node.events
         )
         self.start_triggers = tuple(self._triggers())
+        self._reached: list[Node] = []
+        self._before: dict[str, dict[str, list[Node]]] = {}
 
     def _connect(self, compiler: "Compiler") -> None:
         nodes = self.nodes
@@ -269,18 +274,14 @@ class Graph:
             node.compensation = next(
                 (item for item in node.boundaries if _has(item, EventKind.COMPENSATION)), None
             )
+            targets = {
+                item.events[0].name: item
+                for item in node.inner
+                if item.kind is NodeKind.CATCH and _has(item, EventKind.LINK)
+            }
             for item in node.inner:
                 if item.kind is NodeKind.THROW and _has(item, EventKind.LINK):
-                    item.link = next(
-                        (
-                            target
-                            for target in node.inner
-                            if target.kind is NodeKind.CATCH
-                            and _has(target, EventKind.LINK)
-                            and target.events[0].name == item.events[0].name
-                        ),
-                        None,
-                    )
+                    item.link = targets.get(item.events[0].name)
         for node in ordered:
             node.plain = _is_plain(node)
 
@@ -317,14 +318,9 @@ class Graph:
         """
         if join.reach is not None:
             return join.reach
-        before: dict[str, list[Node]] = {}
-        siblings = join.parent.inner if join.parent else ()
-        for node in siblings:
-            targets = [edge.target for edge in node.outgoing]
-            if node.link is not None:
-                targets.append(node.link)
-            for target in (*targets, *node.boundaries):
-                before.setdefault(target.id, []).append(node)
+        while self._reached and sum(len(other.reach or ()) for other in self._reached) > MAX_REACH:
+            self._reached.pop(0).reach = None
+        before = self._predecessors(join.parent or self.root)
         table: dict[str, int] = {}
         for index, edge in enumerate(join.incoming):
             bit = 1 << index
@@ -336,7 +332,23 @@ class Graph:
                 table[node.id] = table.get(node.id, 0) | bit
                 stack.extend(before.get(node.id, ()))
         join.reach = table
+        self._reached.append(join)
         return table
+
+    def _predecessors(self, scope: Node) -> dict[str, list[Node]]:
+        """Return, per node of a scope, where a token can come from in one move."""
+        found = self._before.get(scope.id)
+        if found is not None:
+            return found
+        before: dict[str, list[Node]] = {}
+        for node in scope.inner:
+            targets = [edge.target for edge in node.outgoing]
+            if node.link is not None:
+                targets.append(node.link)
+            for target in (*targets, *node.boundaries):
+                before.setdefault(target.id, []).append(node)
+        self._before[scope.id] = before
+        return before
 
 
 class Compiler:

@@ -41,6 +41,8 @@ class Validator:
         self.languages = languages
         self.nodes = {node.id: node for node in process.nodes}
         self.inner: dict[str | None, list[FlowNode]] = {}
+        self.handlers = {node.handler for node in process.nodes}
+        self.attached = {node.attached_to for node in process.nodes}
         self.outgoing: dict[str, list[Flow]] = {}
         self.incoming: dict[str, list[Flow]] = {}
 
@@ -186,9 +188,7 @@ class Validator:
                     f"{target.id} has other incoming flows beside that of {node.id}.",
                     "Events behind an event-based gateway have one incoming flow.",
                 )
-            elif target.kind is NodeKind.RECEIVE and any(
-                item.attached_to == target.id for item in self.process.nodes
-            ):
+            elif target.kind is NodeKind.RECEIVE and target.id in self.attached:
                 self.error(
                     Rule.EVENT_GATEWAY,
                     node.id,
@@ -247,7 +247,7 @@ class Validator:
                 f"The loop {node.id} has neither a condition nor a maximum and runs once.",
                 "Add a loop condition.",
             )
-        if node.for_compensation and node.id not in {item.handler for item in self.process.nodes}:
+        if node.for_compensation and node.id not in self.handlers:
             self.warning(
                 Rule.COMPENSATION,
                 node.id,
