@@ -12,6 +12,7 @@ from models.manifest import Capability
 _MAX_CONSTANT = 200_000
 _MAX_TOTAL = 2_000_000
 _MAX_PER_FILE = 200
+_MAX_SCRIPT = 64_000
 _PYTHON_CONSTANT = re.compile(
     r"^([A-Za-z_]\w*)[ \t]*(?::[^=\n]{1,40})?=[ \t]*([\"'bBrRuU(\[\d][^\n]*(?:\n[ \t)\]\"'][^\n]*){0,40})",
     re.MULTILINE,
@@ -40,7 +41,7 @@ def build_context(files: Mapping[str, bytes], declared: frozenset[Capability]) -
             module = path[:-3].replace("/", ".").removesuffix(".__init__")
             constants[module] = found
             constants.setdefault(module.rsplit(".", 1)[-1], found)
-        elif path.endswith((".js", ".mjs", ".cjs", ".ts")):
+        elif path.endswith((".js", ".mjs", ".cjs", ".ts")) and len(content) <= _MAX_SCRIPT:
             found = _javascript_constants(as_text(content))
             data[path.rsplit("/", 1)[-1].rsplit(".", 1)[0]] = found
         elif path.endswith(".json") and len(content) < 65_536:

@@ -7,6 +7,7 @@ from models.scanning import Severity
 
 _MACHINE_NAME = re.compile(r"\b_0x[0-9a-f]{3,8}\b|\b(?:[Il1]{6,}|[O0]{6,}|_{0,2}[IlO01]{8,})\b")
 _SYMBOLS = frozenset("[]()!+{}/\\|_$=;:'\",.<>-~?&*^% \n\t")
+_WITHOUT_SYMBOLS = str.maketrans("", "", "".join(_SYMBOLS))
 _WIDE_GAP = re.compile(r"[^\s#/*][ \t]{200,}[^\s]")
 _PYTHON_MACHINE_NAME = re.compile(
     r"\b(?:_{2,}[oO0Il1]{4,}_*|[Il]{8,}|O[O0]{7,}|_+0x[0-9a-f]{4,}|(?:_[a-zA-Z0-9]?){10,})\b"
@@ -33,7 +34,7 @@ def scan_obfuscation(text: str, language: str, out: Collector) -> None:
         core = sum(dense.count(symbol) for symbol in "[]()!+")
         if (core > len(dense) * 0.85 and sum(dense.count(symbol) for symbol in "{},") < len(dense) * 0.1) or (
             len(dense) > 200
-            and sum(character in _SYMBOLS for character in dense) > len(dense) * 0.9
+            and len(dense) - len(dense.translate(_WITHOUT_SYMBOLS)) > len(dense) * 0.9
             and re.search(r"[$_]=~?\[\]|\(゜|ﾟωﾟ|ﾟДﾟ", dense)
         ):
             out.add("obfuscation.symbols", 1, 1)

@@ -61,8 +61,10 @@ _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BECH32_ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _MAX_ADDRESSES = 5
 _MAX_FOUND = 20
-# A whole run of letters and digits: an address is never a part of one.
-_RUN = re.compile(r"(?<![/+=_-])[A-Za-z0-9]{26,112}(?![A-Za-z0-9/+=_-])")
+_NOT_ALPHANUMERIC = bytes(
+    code if chr(code).isalnum() and code < 128 or code in b"/+=_-" else 32 for code in range(256)  # noqa: RUF021
+)
+_SHORTEST, _LONGEST = 26, 112
 
 
 def scan_secrets(text: str, language: str, out: Collector) -> None:
@@ -98,14 +100,20 @@ def scan_secrets(text: str, language: str, out: Collector) -> None:
             out.add(rule, text.count("\n", 0, max(0, text.find(value))) + 1, 0, value)
 
 
+def _long_runs(text: str) -> list[str]:
+    """Return the whole runs of letters and digits as long as an address; in C, not by expression."""
+    words = text.encode("latin-1", "replace").translate(_NOT_ALPHANUMERIC).split()
+    long = [word.decode("latin-1") for word in words if _SHORTEST <= len(word) <= _LONGEST]
+    return [run for word in long for run in word.split("=") if run.isalnum() and len(run) >= _SHORTEST]
+
+
 def wallet_addresses(text: str) -> list[tuple[str, str, int]]:
     """Return kind, address and position of every address with a valid checksum (at most 20)."""
     found: list[tuple[str, str, int]] = []
-    for run in _RUN.finditer(text):
-        address, position = run.group(0), run.start()
+    for address in _long_runs(text):
         for kind, pattern, holds in _ADDRESSES:
             if pattern.fullmatch(address) and holds(address):
-                found.append((kind, address, position))
+                found.append((kind, address, text.find(address)))
         if len(found) > _MAX_FOUND:
             break
     return found[:20]
