@@ -17,11 +17,14 @@ import api.marketplace
 import api.payment
 import api.publishing
 import api.review
+import api.streams
+from activities.streams.hub import Hub
 from activities.telemetry.logs import configure_logging
 from api.body import BodyMiddleware
 from api.correlation import CorrelationMiddleware
 from api.errors import UnforeseenErrorMiddleware, add_error_handlers
 from api.openapi import describe, operation_id
+from api.shutdown import ending_streams
 from api.state import Services, open_services
 from models.settings import Settings, load_settings
 
@@ -30,6 +33,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.issuer.router,
     api.identity.router,
     api.codec.router,
+    # Before the runs: `stream` is no run's id.
+    api.streams.router,
     api.event.router,
     api.publishing.router,
     api.review.router,
@@ -60,7 +65,10 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
                 assert settings is not None
                 ready = await stack.enter_async_context(open_services(settings))
             app.state.services = ready
-            yield
+            app.state.hub = Hub(ready.database, ready.settings.database_platform_url.get_secret_value())
+            stack.push_async_callback(app.state.hub.close)
+            with ending_streams(app.state.hub):
+                yield
 
     app = FastAPI(
         title="Switchyard",

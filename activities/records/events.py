@@ -173,7 +173,7 @@ def unpack_notification(payload: str) -> list[tuple[str, int]]:
     return found
 
 
-async def read_published(connection: Connection, after: Mapping[str, int], *, limit: int) -> list[Row]:
+async def read_published(connection: Connection, after: Mapping[str, int], *, limit: int) -> Sequence[Row]:
     """Read what was published of each run after the given number, at most ``limit`` events per run.
 
     Returns:
@@ -183,7 +183,7 @@ async def read_published(connection: Connection, after: Mapping[str, int], *, li
     return await (await connection.execute(_AFTER, parameters)).fetchall()
 
 
-async def read_tail(connection: Connection, run_id: str, *, limit: int) -> list[Row]:
+async def read_tail(connection: Connection, run_id: str, *, limit: int) -> Sequence[Row]:
     """Read the last published events of one run, oldest first; rows as of `read_published`."""
     rows = await (await connection.execute(_TAIL, [run_id, limit])).fetchall()
     return rows[::-1]
@@ -191,7 +191,7 @@ async def read_tail(connection: Connection, run_id: str, *, limit: int) -> list[
 
 async def read_positions(
     connection: Connection, tenant_id: str, *, after: int, types: Sequence[str] | None, limit: int
-) -> list[Row]:
+) -> Sequence[Row]:
     """Read a tenant's published events after a position, of the given types (None: all), in order."""
     parameters = {
         "tenant_id": tenant_id,

@@ -5,7 +5,6 @@ worker has another.
 """
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -78,8 +77,7 @@ async def publishing(database: Database) -> AsyncGenerator[Publisher]:
         yield publisher
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
 
 
 async def serve(settings: Settings) -> None:
