@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.execution import ExecutionActivities
 from activities.payment import PaymentActivities
+from activities.payout import PayoutActivities, open_payout_rails
 from activities.publishing import PublishingActivities
 from activities.rails.registry import open_rails
 from activities.sandbox.runner import SandboxRunner
@@ -32,7 +33,9 @@ from models.settings import Settings, load_settings
 from models.task_queues import TaskQueue
 from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
 from workflows.execution import AgentExecution
+from workflows.payout import Payout, PayoutRun
 from workflows.publishing import PublishReview, RescanPublished
+from workflows.schedules import ensure_schedules
 
 OUR_PACKAGES = ("models", "activities", "workflows.bpmn", "workflows.feel", "workflows.nodes")
 """Pure or never called from workflow code: reloading them for each run would cost 280 ms and 15 MB."""
@@ -109,9 +112,10 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
     publishing = PublishingActivities(services, sandbox)
     execution = ExecutionActivities(services, sandbox)
     payment = PaymentActivities(services.database, services.signer, open_rails(services.database))
+    payout = PayoutActivities(services, open_payout_rails(services.database))
     return {
         TaskQueue.CORE: QueueWork(
-            workflows=[PublishReview, RescanPublished, AgentExecution],
+            workflows=[PublishReview, RescanPublished, AgentExecution, Payout, PayoutRun],
             activities=[
                 publishing.open_submission,
                 publishing.discard_upload,
@@ -124,6 +128,8 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
                 execution.keep_outcome,
                 execution.complete_execution,
                 execution.fail_execution,
+                payout.open_payout,
+                payout.tell_developer,
             ],
         ),
         TaskQueue.SANDBOX: QueueWork(
@@ -131,7 +137,14 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
             concurrent_activities=services.settings.sandbox_concurrency,
         ),
         TaskQueue.MONEY: QueueWork(
-            activities=[payment.mint_mandate, payment.settle, payment.reconcile, payment.release],
+            activities=[
+                payment.mint_mandate,
+                payment.settle,
+                payment.reconcile,
+                payment.release,
+                payout.claim_payouts,
+                payout.send_payout,
+            ],
             concurrent_activities=20,
         ),
     }
@@ -182,6 +195,8 @@ async def serve(settings: Settings) -> None:
     async with open_services(settings, name="switchyard-worker") as services:
         client = await connect(settings, services.objects)
         async with running_workers(services, client, queues):
+            if TaskQueue.CORE in queues:
+                await ensure_schedules(client)
             await stop.wait()
 
 

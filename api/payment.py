@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 import api.ledger
+import api.payout
 import api.receipts
 import api.wallet
 from activities.mandate import describe_mandate
@@ -39,6 +40,7 @@ router = APIRouter()
 router.include_router(api.wallet.router)
 router.include_router(api.ledger.router)
 router.include_router(api.receipts.router)
+router.include_router(api.payout.router)
 
 _payments = APIRouter(tags=["payments"])
 

@@ -21,6 +21,7 @@ import cli.executions
 import cli.keys
 import cli.login
 import cli.mail
+import cli.payouts
 import cli.receipts
 import cli.review
 import cli.stack.commands
@@ -39,6 +40,7 @@ MODULES: tuple[ModuleType, ...] = (
     cli.executions,
     cli.wallet,
     cli.receipts,
+    cli.payouts,
     cli.mail,
     cli.login,
     cli.keys,

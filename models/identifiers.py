@@ -23,6 +23,7 @@ PREFIXES = {
     "settlement": "stl",
     "receipt": "rcpt",
     "payout": "po",
+    "beneficiary": "ben",
     "event": "evt",
     "tenant": "ten",
     "user": "usr",

@@ -38,6 +38,7 @@ class Permission(StrEnum):
     RECEIPTS_READ = "receipts:read"
     POLICIES_WRITE = "policies:write"
     PAYMENTS_WRITE = "payments:write"
+    PAYOUTS_WRITE = "payouts:write"
     API_KEYS_WRITE = "api_keys:write"
     APPROVALS_DECIDE = "approvals:decide"
     RUNS_READ = "runs:read"
@@ -57,7 +58,7 @@ _OWN = frozenset(
 )
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.DEVELOPER: _OWN | {Permission.AGENTS_PUBLISH},
+    Role.DEVELOPER: _OWN | {Permission.AGENTS_PUBLISH, Permission.PAYOUTS_WRITE},
     Role.USER: _OWN
     | {
         Permission.AGENTS_DEPLOY,
@@ -76,7 +77,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.API_KEYS_WRITE,
         }
     ),
-    Role.FINANCE: _OWN | {Permission.WALLETS_TOP_UP, Permission.POLICIES_WRITE},
+    Role.FINANCE: _OWN | {Permission.WALLETS_TOP_UP, Permission.POLICIES_WRITE, Permission.PAYOUTS_WRITE},
     Role.ADMIN: frozenset(Permission),
 }
 """What each role may do. Whose things it may do it to is the tenant's row-level security."""

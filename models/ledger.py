@@ -65,6 +65,10 @@ class TransactionKind(StrEnum):
     CAPTURE = "capture"
     VOID = "void"
     SETTLEMENT = "settlement"
+    REFUND = "refund"
+    PAYOUT_CLAIM = "payout_claim"
+    PAYOUT = "payout"
+    PAYOUT_RETURN = "payout_return"
 
 
 class PostingPurpose(StrEnum):
@@ -80,6 +84,8 @@ class PostingPurpose(StrEnum):
     ORCHESTRATOR_SHARE = "orchestrator_share"
     UNORCHESTRATED_SHARE = "unorchestrated_share"
     """The orchestrator's tenth where nobody orchestrated: the platform's, as a posting of its own."""
+    REFUND = "refund"
+    PAYOUT = "payout"
 
 
 class AccountKey(BaseModel):

@@ -129,6 +129,14 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field(default="switchyard@localhost", description="Sender of letters.")
 
+    # -- Payouts --------------------------------------------------------------------------------------
+    payout_maturity_days: int = Field(
+        default=0,
+        ge=0,
+        le=90,
+        description="Days that earnings rest before they are paid out, so that disputes can be heard first.",
+    )
+
     # -- Logs -----------------------------------------------------------------------------------------
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."

@@ -7,6 +7,7 @@ import models.ledger
 import models.mandate
 import models.marketplace
 import models.payment
+import models.payout
 import models.policy
 import models.publishing
 import models.receipt
@@ -23,6 +24,7 @@ _ = (
     models.mandate,
     models.marketplace,
     models.payment,
+    models.payout,
     models.policy,
     models.publishing,
     models.receipt,

@@ -221,3 +221,62 @@ async def trial_balance(connection: Connection) -> list[TrialBalance]:
         """
     )
     return [TrialBalance.model_validate(row) for row in await cursor.fetchall()]
+
+
+_TRANSACTIONS = """
+INSERT INTO ledger_transactions (id, tenant_id, kind, reference, description, meta, created_at)
+SELECT t.id, t.tenant_id, t.kind, t.reference, '', '{}', now()
+FROM unnest(%(ids)s::text[], %(tenants)s::text[], %(kinds)s::text[], %(references)s::text[])
+     AS t (id, tenant_id, kind, reference)
+"""
+
+_ALL_POSTINGS = """
+INSERT INTO ledger_postings (transaction_id, position, account_id, amount, currency, purpose,
+                             transaction_kind)
+SELECT p.* FROM unnest(%(transactions)s::text[], %(positions)s::int[], %(accounts)s::text[],
+                       %(amounts)s::bigint[], %(currencies)s::text[], %(purposes)s::text[],
+                       %(posting_kinds)s::text[])
+     AS p (transaction_id, position, account_id, amount, currency, purpose, kind)
+ORDER BY p.account_id, p.transaction_id, p.position
+"""
+
+
+async def post_all(connection: Connection, transactions: Sequence[NewTransaction]) -> None:
+    """Post many new movements between accounts that exist, in two statements.
+
+    The references must be new; for what may be repeated there is ``post``. Accounts are locked in the order
+    of their identifiers, as everywhere.
+
+    Raises:
+        UnbalancedTransactionError: As ``post``.
+        psycopg.errors.UniqueViolation: A reference was posted before; nothing was posted.
+    """
+    for transaction in transactions:
+        _check_balanced(transaction)
+    ids = [new_identifier("ledger_transaction") for _ in transactions]
+    await connection.execute(
+        _TRANSACTIONS,
+        {
+            "ids": ids,
+            "tenants": [each.tenant_id for each in transactions],
+            "kinds": [each.kind for each in transactions],
+            "references": [each.reference for each in transactions],
+        },
+    )
+    lines = [
+        (identifier, position, line, transaction.kind)
+        for identifier, transaction in zip(ids, transactions, strict=True)
+        for position, line in enumerate(transaction.postings, start=1)
+    ]
+    await connection.execute(
+        _ALL_POSTINGS,
+        {
+            "transactions": [identifier for identifier, _, _, _ in lines],
+            "positions": [position for _, position, _, _ in lines],
+            "accounts": [line.account.id for _, _, line, _ in lines],
+            "amounts": [line.amount for _, _, line, _ in lines],
+            "currencies": [line.account.currency for _, _, line, _ in lines],
+            "purposes": [line.purpose for _, _, line, _ in lines],
+            "posting_kinds": [kind for _, _, _, kind in lines],
+        },
+    )

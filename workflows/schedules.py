@@ -1,0 +1,82 @@
+"""What runs by the calendar: Temporal schedules, made or brought up to date whenever a worker starts."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleCalendarSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+
+from models.ledger import PLATFORM_TENANT
+from models.payout import PAYOUT_SCHEDULE_ID, PayoutRunRequest
+from models.run import RunKind, RunStatus
+from models.search_attributes import run_attributes
+from models.task_queues import TaskQueue
+from workflows.payout import PayoutRun
+
+CATCH_UP = timedelta(days=6)
+"""A run that was missed is made up for until the next one is near; its period is that of its nominal time."""
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """One schedule: its identifier and what it is."""
+
+    id: str
+    schedule: Schedule
+
+
+def payouts_weekly() -> Calendar:
+    """Every Monday 00:00 UTC (frameos-agent-runtime-flows, "Payout Scheduling")."""
+    action = ScheduleActionStartWorkflow(
+        PayoutRun.run,
+        PayoutRunRequest(),
+        id="payout-run",  # the server appends the nominal time
+        task_queue=TaskQueue.CORE,
+        typed_search_attributes=run_attributes(
+            tenant_id=PLATFORM_TENANT,
+            kind=RunKind.PAYOUT,
+            status=RunStatus.PENDING,
+            subject="payouts",
+            correlation_id=PAYOUT_SCHEDULE_ID,
+        ),
+        static_summary="weekly payouts",
+    )
+    monday = ScheduleCalendarSpec(day_of_week=[ScheduleRange(1)], comment="Monday 00:00 UTC")
+    return Calendar(PAYOUT_SCHEDULE_ID, _schedule(action, monday))
+
+
+def _schedule(action: ScheduleActionStartWorkflow, calendar: ScheduleCalendarSpec) -> Schedule:
+    return Schedule(
+        action=action,
+        spec=ScheduleSpec(calendars=[calendar], time_zone_name="UTC"),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),
+    )
+
+
+async def ensure_schedules(client: Client) -> None:
+    """Create the schedules, or bring those that exist up to date; whether one is paused is left alone."""
+    for wanted in (payouts_weekly(),):
+        try:
+            await client.create_schedule(wanted.id, wanted.schedule)
+        except ScheduleAlreadyRunningError:
+            await client.get_schedule_handle(wanted.id).update(_updater(wanted.schedule))
+
+
+def _updater(wanted: Schedule) -> Any:
+    def update(present: ScheduleUpdateInput) -> ScheduleUpdate:
+        wanted.state = present.description.schedule.state
+        return ScheduleUpdate(schedule=wanted)
+
+    return update
