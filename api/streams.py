@@ -68,7 +68,7 @@ def hub_of(request: Request) -> Hub:
 
 @router.get(
     "/runs/stream",
-    response_class=EventStreamResponse,
+    response_class=Response,
     responses={
         **STREAM,
         **errors(RunNotFoundError, InvalidTicketError, OriginRefusedError, DatabaseUnavailableError),
@@ -116,7 +116,7 @@ async def stream_runs(
 
 @router.get(
     "/runs/{run_id}/stream",
-    response_class=EventStreamResponse,
+    response_class=Response,
     responses={
         **STREAM,
         **errors(RunNotFoundError, InvalidTicketError, OriginRefusedError, DatabaseUnavailableError),
