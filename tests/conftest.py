@@ -25,6 +25,8 @@ from cli.stack.embedded import EmbeddedStack
 from cli.stack.state import settings_of_stack
 from models.settings import Settings, environment_variable
 
+pytest_plugins = ["tests.publishing_world"]
+
 TIME_SKIPPING = {"frontend.WorkflowTimeSkippingEnabled": "true"}
 
 # A developer's own settings must not redirect the tests to a real system.

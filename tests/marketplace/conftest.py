@@ -1,19 +1,10 @@
-"""Marketplace tests live in the publishing tests' world."""
+"""Marketplace tests share one world with those of publishing."""
 
-from tests.publishing.conftest import (
-    publishing_api,
-    publishing_services,
-    publishing_settings,
-    publishing_temporal,
-    publishing_worker,
-    world,
-)
+import pytest
 
-__all__ = [
-    "publishing_api",
-    "publishing_services",
-    "publishing_settings",
-    "publishing_temporal",
-    "publishing_worker",
-    "world",
-]
+from tests.publishing_world import World
+
+
+@pytest.fixture(scope="session")
+def world(publishing_world: World) -> World:
+    return publishing_world

@@ -15,7 +15,7 @@ from models.marketplace import Sort
 from models.run import Run, RunKind, RunStatus
 from models.settings import EncryptionKey
 from tests.builders import Person, manifest, unique
-from tests.publishing.conftest import World
+from tests.publishing_world import World
 
 CODE = {"main.py": "print('{}')\n"}
 

@@ -16,7 +16,7 @@ from cli.credentials import TOKEN_VARIABLE, URL_VARIABLE
 from cli.exit import ExitStatus
 from cli.main import run
 from tests.builders import EXAMPLES, Person, unique
-from tests.publishing.conftest import World
+from tests.publishing_world import World
 
 Command = Callable[..., Any]
 

@@ -11,8 +11,8 @@ from models.publishing import PublishRequest
 from tests.builders import archive, manifest, unique
 from tests.eventually import eventually
 from tests.histories.record import check_history
-from tests.publishing.conftest import World
 from tests.publishing.test_publishing import CLEAN, HIDING, decide, submitted, version_of
+from tests.publishing_world import World
 
 
 async def review_of(world: World, version_id: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import archive, manifest, unique
 from tests.eventually import eventually
-from tests.publishing.conftest import World
+from tests.publishing_world import World
 
 CLEAN = {"main.py": "import json, sys\nprint(json.dumps({'echo': json.load(sys.stdin)}))\n"}
 UNDECLARED = {"main.py": "import socket\nsocket.create_connection(('example.com', 80))\n"}

@@ -14,7 +14,7 @@ from cli.main import run
 from models.settings import Settings
 from models.task_queues import TaskQueue
 from tests.builders import manifest, unique
-from tests.publishing.conftest import World
+from tests.publishing_world import World
 from worker import running_workers
 
 ECHO = {"main.py": "import json, sys\nprint(json.dumps({'echo': json.load(sys.stdin)}))\n"}
