@@ -14,6 +14,8 @@ class RailName(StrEnum):
     WALLET = "wallet"
     FREE = "free"
     """Executions without a price: nothing moves, the protocol is the same."""
+    STRIPE = "stripe"
+    CASHFREE = "cashfree"
 
 
 class RailRequest(BaseModel):
@@ -28,6 +30,30 @@ class RailRequest(BaseModel):
     tenant_id: str
     user_id: str
     description: str = ""
+
+
+class AuthoriseRequest(RailRequest):
+    """What an outside rail is asked to hold, and whose money it is there."""
+
+    customer: str = Field(min_length=1, max_length=200)
+    """The rail's own name for the payer."""
+    method: str = Field(min_length=1, max_length=200)
+    """The rail's own name for the payer's card or account: never its number."""
+    phone: str = Field(default="", max_length=20)
+    """The payer's telephone number, where the rail asks for it (Cashfree does)."""
+
+
+class RefundInstruction(BaseModel):
+    """What an outside rail is asked to give back of a capture. Stored like every request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str
+    """Our name for the refund at the rail."""
+    capture_reference: str
+    """Our name for the hold that was captured."""
+    amount: MinorUnits
+    currency: Currency
 
 
 class Settled(BaseModel):
@@ -58,6 +84,8 @@ class Unknown(BaseModel):
 
     answer: Literal["unknown"] = "unknown"
     reason: str = Field(max_length=2000)
+    not_found: bool = False
+    """The rail knows nothing under our reference *yet*. It is evidence only once nothing can be under way."""
 
 
 RailAnswer = Annotated[Settled | Declined | Unknown, Field(discriminator="answer")]

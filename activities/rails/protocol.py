@@ -2,7 +2,7 @@
 
 Authorising is not here: it depends on whether the rail's books are our own. A hold on the wallet belongs
 to the transaction that records the purchase (`activities.rails.wallet.hold`); an outside rail authorises
-in a step of its own, with the hold's stored body, before the run is queued.
+in a step of its own, with stored bytes, before the run is queued (``OutsideRail``).
 """
 
 from datetime import timedelta
@@ -40,4 +40,27 @@ class Rail(Protocol):
         Settled when it was; declined only on evidence that it never will be; unknown for all else, "not
         found" inside the rail's window of visibility included.
         """
+        ...
+
+
+class OutsideRail(Rail, Protocol):
+    """A rail whose books are somebody else's. Amounts in answers are what the rail says, in minor units."""
+
+    async def authorise(self, *, key: str, body: bytes) -> RailAnswer:
+        """Hold what ``body`` (a canonical ``AuthoriseRequest``) says; settled with the amount held."""
+        ...
+
+    async def look_up_authorisation(self, reference: str) -> RailAnswer:
+        """Tell by our reference whether the money was held, captured or not.
+
+        Declined only on evidence that it is not and never will be.
+        """
+        ...
+
+    async def refund(self, *, key: str, body: bytes) -> RailAnswer:
+        """Give back what ``body`` (a canonical ``RefundInstruction``) says, once per reference."""
+        ...
+
+    async def look_up_refund(self, *, capture_reference: str, reference: str) -> RailAnswer:
+        """Tell by our references what became of a refund."""
         ...
