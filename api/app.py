@@ -17,7 +17,9 @@ import api.marketplace
 import api.payment
 import api.publishing
 import api.review
+import api.run_control
 import api.streams
+import api.websocket
 from activities.streams.hub import Hub
 from activities.telemetry.logs import configure_logging
 from api.body import BodyMiddleware
@@ -36,6 +38,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     # Before the runs: `stream` is no run's id.
     api.streams.router,
     api.event.router,
+    api.run_control.router,
+    api.websocket.router,
     api.publishing.router,
     api.review.router,
     api.marketplace.router,

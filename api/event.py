@@ -6,14 +6,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
+from activities.records.run_lists import list_runs
 from activities.records.runs import RunNotFoundError, find_run, read_events
 from api.authentication import requires
 from api.envelope import Success, errors, success
-from api.state import ServicesDep
+from api.pagination import InvalidCursorError, Page, PageDep
+from api.state import Services, ServicesDep
 from models.event import EventType
 from models.identifiers import Identifier
 from models.identity import Permission, Principal
-from models.run import RunKind, RunStatus
+from models.run import Run, RunKind, RunStatus
 
 router = APIRouter(tags=["runs"])
 
@@ -59,19 +61,49 @@ class EventPage(BaseModel):
     """Whether the run has ended and these are its last events."""
 
 
+def show_run(run: Run, services: Services) -> RunView:
+    """Present a run, with the page of its workflow in Temporal's own interface."""
+    settings = services.settings
+    address = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"
+    return RunView(
+        **run.model_dump(include=set(RunView.model_fields) - {"temporal_url"}),
+        temporal_url=f"{address}/{run.workflow_id.replace('/', '%2F')}",
+    )
+
+
+@router.get("/runs", response_model=Success[Page[RunView]], responses=errors(InvalidCursorError))
+async def get_runs(
+    caller: Reader,
+    services: ServicesDep,
+    page: PageDep,
+    kind: Annotated[RunKind | None, Query(description="Only runs of this kind.")] = None,
+    status: Annotated[RunStatus | None, Query(description="Only those with this status.")] = None,
+    subject: Annotated[str | None, Query(max_length=200, description="Only those about this.")] = None,
+    correlation_id: Annotated[
+        str | None, Query(max_length=128, description="Only those of this request.")
+    ] = None,
+    parent_run_id: Annotated[Identifier | None, Query(description="Only those that this run began.")] = None,
+) -> Success[Page[RunView]]:
+    """List the tenant's runs of every kind, newest first."""
+    async with services.database.tenant(caller.tenant_id) as connection:
+        rows = await list_runs(
+            connection,
+            kind=kind,
+            status=status,
+            subject=subject,
+            correlation_id=correlation_id,
+            parent_run_id=parent_run_id,
+            before=page.before,
+            limit=page.fetch,
+        )
+    return success(page.page(rows, lambda run: show_run(run, services)))
+
+
 @router.get("/runs/{run_id}", response_model=Success[RunView], responses=errors(RunNotFoundError))
 async def get_run(run_id: Identifier, caller: Reader, services: ServicesDep) -> Success[RunView]:
     """Show one run and where to see its workflow."""
     async with services.database.tenant(caller.tenant_id) as connection:
-        run = await find_run(connection, run_id)
-    settings = services.settings
-    address = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"
-    return success(
-        RunView(
-            **run.model_dump(include=set(RunView.model_fields) - {"temporal_url"}),
-            temporal_url=f"{address}/{run.workflow_id.replace('/', '%2F')}",
-        )
-    )
+        return success(show_run(await find_run(connection, run_id), services))
 
 
 @router.get("/runs/{run_id}/events", response_model=Success[EventPage], responses=errors(RunNotFoundError))

@@ -6,7 +6,8 @@ Every POST carries an Idempotency-Key, so a request whose answer was lost is rep
 import ipaddress
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -148,6 +149,24 @@ class ApiClient:
         if failure is not None:
             raise failure
         return answer.content
+
+    @contextmanager
+    def stream(
+        self, path: str, headers: Mapping[str, str], *, read_seconds: float
+    ) -> Generator[httpx.Response]:
+        """Open an answer that is read as it comes.
+
+        Args:
+            path: Path of the operation.
+            headers: Further headers.
+            read_seconds: How long nothing may come.
+
+        Raises:
+            httpx.TransportError: The connection failed, or nothing came for too long.
+        """
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=read_seconds)
+        with self._client.stream("GET", path, headers=dict(headers), timeout=timeout) as answer:
+            yield answer
 
     def items(self, path: str, *, maximum: int | None = None, **query: str | int | None) -> Iterator[Any]:
         """Yield the entries of a list, page by page, at most ``maximum`` of them."""

@@ -1,8 +1,6 @@
 """``switchyard execute`` and ``switchyard executions list | show | cancel``."""
 
 import json as json_module
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +15,6 @@ from models.errors import InvalidRequestError, NotFoundError
 if TYPE_CHECKING:
     from cli.client import ApiClient
 
-POLL_SECONDS = 0.3
 ENDED = frozenset({"success", "failed", "cancelled"})
 
 _COLUMNS = {
@@ -108,19 +105,6 @@ def deployment_of(client: "ApiClient", agent: str) -> dict[str, Any]:
     raise NotDeployedError(agent)
 
 
-def events_of(client: "ApiClient", execution_id: str) -> Iterator[dict[str, Any]]:
-    """Yield an execution's events as they come, until its last one."""
-    next_seq = 1
-    while True:
-        page: dict[str, Any] = client.get(f"/runs/{execution_id}/events", fromSeq=next_seq)
-        yield from page["items"]
-        if page["ended"]:
-            return
-        if page["next_seq"] == next_seq:
-            time.sleep(POLL_SECONDS)
-        next_seq = page["next_seq"]
-
-
 def execute(
     agent: Annotated[str, typer.Argument(help="Slug, agent id or deployment id.")],
     pairs: Annotated[
@@ -136,6 +120,7 @@ def execute(
 ) -> None:
     """Run a deployed agent. With --wait, the status is 0 only where it succeeded."""
     from cli.client import connect
+    from cli.stream import follow_run
 
     inputs = parse_inputs(pairs or [], inputs_file)
     with connect() as client:
@@ -153,7 +138,7 @@ def execute(
             return
         execution_id = str(started["execution_id"])
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        for event in events_of(client, execution_id):
+        for event in follow_run(client, execution_id):
             console.print(_progress(event), end="")
         ended = client.get(f"/executions/{execution_id}")
     if json:

@@ -24,6 +24,7 @@ import cli.mail
 import cli.payouts
 import cli.receipts
 import cli.review
+import cli.runs
 import cli.stack.commands
 import cli.wallet
 from cli.exit import ExitStatus, status_of
@@ -38,6 +39,7 @@ MODULES: tuple[ModuleType, ...] = (
     cli.review,
     cli.deploy,
     cli.executions,
+    cli.runs,
     cli.wallet,
     cli.receipts,
     cli.payouts,
