@@ -33,6 +33,7 @@ class VerifiedExport(BaseModel):
     """Receipts whose body is in the export; the others are verified by their digest."""
     settled: int
     declined: int
+    refunded: int
     charged: dict[str, int]
     head_hash: str
     stated_at: int
@@ -66,6 +67,7 @@ def verify_export(lines: Iterable[bytes], verifier: Verifier) -> VerifiedExport:
         readable=0,
         settled=0,
         declined=0,
+        refunded=0,
         charged={},
         head_hash=head.hash,
         stated_at=head.stated_at,
@@ -114,6 +116,10 @@ def _count(entry: ReceiptEntry, result: VerifiedExport) -> None:
     result.readable += 1
     if body.outcome is ReceiptOutcome.DECLINED:
         result.declined += 1
+        return
+    if body.outcome is ReceiptOutcome.REFUNDED:
+        result.refunded += 1
+        result.charged[body.currency] = result.charged.get(body.currency, 0) - body.amount
         return
     result.settled += 1
     result.charged[body.currency] = result.charged.get(body.currency, 0) + body.amount

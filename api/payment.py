@@ -8,6 +8,7 @@ from pydantic import BaseModel
 import api.ledger
 import api.payout
 import api.receipts
+import api.refund
 import api.wallet
 from activities.mandate import describe_mandate
 from activities.records.payment import find_intent
@@ -41,6 +42,7 @@ router.include_router(api.wallet.router)
 router.include_router(api.ledger.router)
 router.include_router(api.receipts.router)
 router.include_router(api.payout.router)
+router.include_router(api.refund.router)
 
 _payments = APIRouter(tags=["payments"])
 

@@ -24,6 +24,7 @@ PREFIXES = {
     "receipt": "rcpt",
     "payout": "po",
     "beneficiary": "ben",
+    "refund": "rfd",
     "event": "evt",
     "tenant": "ten",
     "user": "usr",

@@ -39,6 +39,8 @@ class ReceiptOutcome(StrEnum):
 
     SETTLED = "settled"
     DECLINED = "declined"
+    REFUNDED = "refunded"
+    """``amount`` went back; ``split`` says what each party gave."""
 
 
 class ReceiptShare(BaseModel):
@@ -177,6 +179,7 @@ class Receipt(Record, table=True):
         UniqueConstraint("tenant_id", "chain_index"),
         UniqueConstraint("tenant_id", "prev_hash"),
         CheckConstraint("chain_index >= 1", name="chain_index"),
+        CheckConstraint("(settlement_id IS NULL) <> (refund_id IS NULL)", name="subject"),
         Index("ix_receipts_tenant_id_user_id", "tenant_id", "user_id"),
     )
 
@@ -189,8 +192,10 @@ class Receipt(Record, table=True):
     body: bytes = Field(sa_type=LargeBinary)
     signature: bytes = Field(sa_type=LargeBinary)
     kid: str
-    settlement_id: str = Field(foreign_key="settlements.id", unique=True)
+    settlement_id: str | None = Field(default=None, foreign_key="settlements.id", unique=True)
+    """None for a refund; its body names the settlement."""
     payment_id: str | None = Field(default=None, foreign_key="payments.id", unique=True)
+    refund_id: str | None = Field(default=None, foreign_key="refunds.id", unique=True)
     execution_id: str | None = Field(default=None, index=True)
     outcome: ReceiptOutcome = Field(sa_type=Text)
     issued_at: datetime = time_field()

@@ -11,6 +11,7 @@ import models.payout
 import models.policy
 import models.publishing
 import models.receipt
+import models.refund
 import models.run
 import models.stream
 import models.wallet
@@ -28,6 +29,7 @@ _ = (
     models.policy,
     models.publishing,
     models.receipt,
+    models.refund,
     models.run,
     models.stream,
     models.wallet,
