@@ -39,6 +39,10 @@ _QUERY = """
 """
 
 
+MAX_DEPTH = 8_000
+"""Levels of nesting, and so also bytes, below which a chain costs little; bundles stay far below."""
+
+
 class Binding(NamedTuple):
     """A possible value of a name.
 
@@ -102,9 +106,28 @@ def parse_javascript(source: bytes, name: str) -> Tree | None:
         return time.monotonic() > deadline
 
     try:
-        return parser.parse(read, progress_callback=go_on)
+        tree = parser.parse(read, progress_callback=go_on)
     except (ValueError, TypeError):
         return None
+    return None if _nests_too_deeply(tree.root_node) else tree
+
+
+def _nests_too_deeply(root: Node) -> bool:
+    """Tell whether a large statement is one long chain: searching a tree is quadratic in its depth.
+
+    Follows the widest child only. A chain that hides beside something wider is stopped by the time limit of
+    the whole scan instead, which blocks.
+    """
+    for statement in root.children:
+        node, depth = statement, 0
+        while node.end_byte - node.start_byte > MAX_DEPTH:
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+            node = max(node.children, key=lambda child: child.end_byte - child.start_byte, default=None)
+            if node is None:
+                break
+    return False
 
 
 class JavaScriptIndex:
