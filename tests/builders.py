@@ -16,7 +16,7 @@ import httpx
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "agents"
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
     """The API refused what the test took for granted."""
 
 
@@ -80,11 +80,11 @@ class Person:
         """Call the API and return the answer's data.
 
         Raises:
-            Refused: The answer is not a success.
+            RefusedError: The answer is not a success.
         """
         answer = await self.call(method, path, body, key=key, **options)
         if answer.status_code >= 300:
-            raise Refused(f"{method} {path}: {answer.status_code} {answer.text[:2000]}")
+            raise RefusedError(f"{method} {path}: {answer.status_code} {answer.text[:2000]}")
         return answer.json()["data"]
 
 
@@ -101,7 +101,7 @@ class Marketplace:
         body = {"name": name, "roles": list(roles), "tenant": tenant, "email": f"{name}@example.com"}
         answer = await self.client.post("/login", json=body)
         if answer.status_code != 200:
-            raise Refused(answer.text)
+            raise RefusedError(answer.text)
         token = answer.json()["data"]
         return Person(self.client, token["user_id"], token["tenant_id"], token["access_token"])
 
@@ -128,7 +128,7 @@ class Marketplace:
         """Register a version and approve it; returns ``agent_id`` and ``version_id``."""
         answer = await self.submit(developer, files, declared)
         if answer.status_code != 201:
-            raise Refused(answer.text[:4000])
+            raise RefusedError(answer.text[:4000])
         registered: dict[str, Any] = answer.json()["data"]
         version = await reviewer.done("GET", f"/agent-versions/{registered['version_id']}")
         await reviewer.done(
