@@ -22,10 +22,12 @@ from activities.payment import PaymentActivities
 from activities.payout import PayoutActivities, open_payout_rails
 from activities.publishing import PublishingActivities
 from activities.rails.registry import open_rails
+from activities.reconciliation import ReconciliationActivities
 from activities.sandbox.runner import SandboxRunner
 from activities.sandbox.settings import SandboxSettings
 from activities.services import Services, open_services
 from activities.streams.publisher import publishing
+from activities.streams.webhooks import delivering
 from activities.telemetry.logs import configure_logging
 from activities.temporal.client import connect
 from models.errors import PlatformError
@@ -35,6 +37,7 @@ from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
 from workflows.execution import AgentExecution
 from workflows.payout import Payout, PayoutRun
 from workflows.publishing import PublishReview, RescanPublished
+from workflows.reconciliation import Reconciliation, SettlementSweep
 from workflows.schedules import ensure_schedules
 
 OUR_PACKAGES = ("models", "activities", "workflows.bpmn", "workflows.feel", "workflows.nodes")
@@ -111,11 +114,21 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
     """Say which workflows and activities each task queue has."""
     publishing = PublishingActivities(services, sandbox)
     execution = ExecutionActivities(services, sandbox)
-    payment = PaymentActivities(services.database, services.signer, open_rails(services.database))
+    rails = open_rails(services.database)
+    payment = PaymentActivities(services.database, services.signer, rails)
+    reconciliation = ReconciliationActivities(services.database, rails, services.signer)
     payout = PayoutActivities(services, open_payout_rails(services.database))
     return {
         TaskQueue.CORE: QueueWork(
-            workflows=[PublishReview, RescanPublished, AgentExecution, Payout, PayoutRun],
+            workflows=[
+                PublishReview,
+                RescanPublished,
+                AgentExecution,
+                Payout,
+                PayoutRun,
+                SettlementSweep,
+                Reconciliation,
+            ],
             activities=[
                 publishing.open_submission,
                 publishing.discard_upload,
@@ -142,6 +155,8 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
                 payment.settle,
                 payment.reconcile,
                 payment.release,
+                reconciliation.sweep_settlements,
+                reconciliation.reconcile_books,
                 payout.claim_payouts,
                 payout.send_payout,
             ],
@@ -178,6 +193,7 @@ async def running_workers(
             await sandbox.start()
         if TaskQueue.CORE in queues:
             await stack.enter_async_context(publishing(services.database))
+            await stack.enter_async_context(delivering(services.database, services.key_ring))
         work = work_of(services, sandbox)
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]
         for worker in workers:

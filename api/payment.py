@@ -8,6 +8,7 @@ from pydantic import BaseModel
 import api.ledger
 import api.payout
 import api.receipts
+import api.reconciliation
 import api.refund
 import api.wallet
 from activities.mandate import describe_mandate
@@ -43,6 +44,7 @@ router.include_router(api.ledger.router)
 router.include_router(api.receipts.router)
 router.include_router(api.payout.router)
 router.include_router(api.refund.router)
+router.include_router(api.reconciliation.router)
 
 _payments = APIRouter(tags=["payments"])
 

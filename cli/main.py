@@ -23,6 +23,7 @@ import cli.login
 import cli.mail
 import cli.payouts
 import cli.receipts
+import cli.reconciliation
 import cli.review
 import cli.runs
 import cli.stack.commands
@@ -43,6 +44,7 @@ MODULES: tuple[ModuleType, ...] = (
     cli.wallet,
     cli.receipts,
     cli.payouts,
+    cli.reconciliation,
     cli.mail,
     cli.login,
     cli.keys,

@@ -25,6 +25,7 @@ PREFIXES = {
     "payout": "po",
     "beneficiary": "ben",
     "refund": "rfd",
+    "reconciliation_case": "case",
     "event": "evt",
     "tenant": "ten",
     "user": "usr",

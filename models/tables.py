@@ -11,6 +11,7 @@ import models.payout
 import models.policy
 import models.publishing
 import models.receipt
+import models.reconciliation
 import models.refund
 import models.run
 import models.stream
@@ -29,6 +30,7 @@ _ = (
     models.policy,
     models.publishing,
     models.receipt,
+    models.reconciliation,
     models.refund,
     models.run,
     models.stream,

@@ -20,10 +20,12 @@ from temporalio.client import (
 
 from models.ledger import PLATFORM_TENANT
 from models.payout import PAYOUT_SCHEDULE_ID, PayoutRunRequest
+from models.reconciliation import RECONCILIATION_SCHEDULE_ID, SWEEP_SCHEDULE_ID
 from models.run import RunKind, RunStatus
 from models.search_attributes import run_attributes
 from models.task_queues import TaskQueue
 from workflows.payout import PayoutRun
+from workflows.reconciliation import Reconciliation, SettlementSweep
 
 CATCH_UP = timedelta(days=6)
 """A run that was missed is made up for until the next one is near; its period is that of its nominal time."""
@@ -54,20 +56,46 @@ def payouts_weekly() -> Calendar:
         static_summary="weekly payouts",
     )
     monday = ScheduleCalendarSpec(day_of_week=[ScheduleRange(1)], comment="Monday 00:00 UTC")
-    return Calendar(PAYOUT_SCHEDULE_ID, _schedule(action, monday))
+    return Calendar(PAYOUT_SCHEDULE_ID, _schedule(action, monday, CATCH_UP))
 
 
-def _schedule(action: ScheduleActionStartWorkflow, calendar: ScheduleCalendarSpec) -> Schedule:
+def settlements_sweep() -> Calendar:
+    """Every five minutes; one that was missed is not made up for, the next one does its work."""
+    action = ScheduleActionStartWorkflow(
+        SettlementSweep.run,
+        id="settlement-sweep",
+        task_queue=TaskQueue.CORE,
+        static_summary="finish owed settlements",
+    )
+    often = ScheduleCalendarSpec(minute=[ScheduleRange(0, 59, 5)], hour=[ScheduleRange(0, 23)])
+    return Calendar(SWEEP_SCHEDULE_ID, _schedule(action, often, timedelta(minutes=1)))
+
+
+def reconciliation_daily() -> Calendar:
+    """Every day at 02:00 UTC."""
+    action = ScheduleActionStartWorkflow(
+        Reconciliation.run,
+        id="reconciliation",
+        task_queue=TaskQueue.CORE,
+        static_summary="compare the books",
+    )
+    nightly = ScheduleCalendarSpec(hour=[ScheduleRange(2)])
+    return Calendar(RECONCILIATION_SCHEDULE_ID, _schedule(action, nightly, timedelta(hours=20)))
+
+
+def _schedule(
+    action: ScheduleActionStartWorkflow, calendar: ScheduleCalendarSpec, catch_up: timedelta
+) -> Schedule:
     return Schedule(
         action=action,
         spec=ScheduleSpec(calendars=[calendar], time_zone_name="UTC"),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=catch_up),
     )
 
 
 async def ensure_schedules(client: Client) -> None:
     """Create the schedules, or bring those that exist up to date; whether one is paused is left alone."""
-    for wanted in (payouts_weekly(),):
+    for wanted in (payouts_weekly(), settlements_sweep(), reconciliation_daily()):
         try:
             await client.create_schedule(wanted.id, wanted.schedule)
         except ScheduleAlreadyRunningError:

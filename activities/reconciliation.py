@@ -1,0 +1,77 @@
+"""Making sure that nothing is left lying: owed settlements are finished, the books are compared daily."""
+
+from collections import Counter
+
+import structlog
+from temporalio import activity
+
+from activities.rails.registry import Rails
+from activities.records.database import Database
+from activities.records.payment import owed_settlements
+from activities.records.reconciliation import compare, keep_findings
+from activities.settlement import reconcile_settlement
+from activities.signing import Signer
+from models.errors import PlatformError
+from models.reconciliation import SWEEP_AFTER_SECONDS, ReconciliationSummary, SweepSummary
+
+logger = structlog.get_logger(__name__)
+
+
+async def sweep_settlements(
+    database: Database, rails: Rails, signer: Signer, *, older_than_seconds: int = SWEEP_AFTER_SECONDS
+) -> SweepSummary:
+    """Finish settlements that were recorded and never answered: their workflow is gone, or was reset.
+
+    Doing it beside a workflow that is alive is harmless: the second outcome finds the first.
+    """
+    async with database.platform() as connection:
+        owed = await owed_settlements(connection, older_than_seconds=older_than_seconds)
+    finished = 0
+    for settlement_id in owed:
+        try:
+            await reconcile_settlement(database, rails, signer, settlement_id)
+            finished += 1
+        except PlatformError as error:
+            # It stays owed and is asked for again; the others do not wait for it.
+            logger.warning("settlement_not_reconciled", settlement_id=settlement_id, code=error.code)
+    return SweepSummary(finished=finished, unknown=len(owed) - finished)
+
+
+async def reconcile_books(database: Database) -> ReconciliationSummary:
+    """Compare our records, the ledger and the wallet rail's books, and open a case per disagreement."""
+    async with database.platform() as connection:
+        findings = await compare(connection)
+        opened = await keep_findings(connection, findings)
+    if findings:
+        logger.error("books_disagree", found=len(findings), opened=opened)
+    return ReconciliationSummary(
+        found=len(findings), opened=opened, by_kind=dict(Counter(each.kind.value for each in findings))
+    )
+
+
+class ReconciliationActivities:
+    """Sweeps and compares."""
+
+    def __init__(self, database: Database, rails: Rails, signer: Signer) -> None:
+        """Keep records in ``database``, ask ``rails``, sign receipts with ``signer``."""
+        self._database = database
+        self._rails = rails
+        self._signer = signer
+
+    @activity.defn(name="sweep_settlements")
+    async def sweep_settlements(self) -> SweepSummary:
+        """Finish what is owed for longer than a quarter of an hour.
+
+        Raises:
+            DatabaseUnavailableError: Retryable.
+        """
+        return await sweep_settlements(self._database, self._rails, self._signer)
+
+    @activity.defn(name="reconcile_books")
+    async def reconcile_books(self) -> ReconciliationSummary:
+        """Compare the books; what disagrees becomes a case.
+
+        Raises:
+            DatabaseUnavailableError: Retryable.
+        """
+        return await reconcile_books(self._database)
