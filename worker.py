@@ -28,7 +28,6 @@ from activities.sandbox.settings import SandboxSettings
 from activities.services import Services, open_services
 from activities.streams.publisher import publishing
 from activities.streams.webhooks import delivering
-from activities.streams.webhooks import delivering
 from activities.telemetry.logs import configure_logging
 from activities.temporal.client import connect
 from models.errors import PlatformError
@@ -194,7 +193,6 @@ async def running_workers(
             await sandbox.start()
         if TaskQueue.CORE in queues:
             await stack.enter_async_context(publishing(services.database))
-            await stack.enter_async_context(delivering(services.database, services.key_ring))
             await stack.enter_async_context(delivering(services.database, services.key_ring))
         work = work_of(services, sandbox)
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]

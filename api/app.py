@@ -19,7 +19,7 @@ import api.publishing
 import api.review
 import api.run_control
 import api.streams
-import api.webhooks
+import api.webhook
 import api.websocket
 from activities.streams.hub import Hub
 from activities.telemetry.logs import configure_logging
@@ -41,7 +41,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.event.router,
     api.run_control.router,
     api.websocket.router,
-    api.webhooks.router,
+    api.webhook.router,
     api.publishing.router,
     api.review.router,
     api.marketplace.router,
