@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint, t
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
-from models.errors import AuthenticationError, ConflictError, InvalidRequestError, NotFoundError
+from models.errors import AuthenticationError, InvalidRequestError, NotFoundError
 from models.table import Record, time_field
 
 ALL_TENANTS = "*"
@@ -44,15 +44,6 @@ class GroupNotFoundError(NotFoundError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no consumer group {name}.", details={"group": name})
-
-
-class GroupLeaseLostError(ConflictError):
-    """Another member works for the consumer group now."""
-
-    code = "CONSUMER_GROUP_LEASE_LOST"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Another member works for the consumer group {name} now; start again.")
 
 
 class DeadLetterNotFoundError(NotFoundError):
