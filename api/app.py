@@ -16,6 +16,7 @@ import api.issuer
 import api.marketplace
 import api.payment
 import api.publishing
+import api.rail_webhooks
 import api.review
 import api.run_control
 import api.streams
@@ -42,6 +43,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.run_control.router,
     api.websocket.router,
     api.webhook.router,
+    api.rail_webhooks.router,
     api.publishing.router,
     api.review.router,
     api.marketplace.router,

@@ -1,11 +1,16 @@
 """What a payment rail is asked and what it may answer: settled, declined or unknown, never a boolean."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Text
+from sqlmodel import Field as Column
 
+from models.errors import AuthenticationError, NotFoundError
 from models.money import Currency, MinorUnits
+from models.table import Record, time_field
 
 
 class RailName(StrEnum):
@@ -89,3 +94,56 @@ class Unknown(BaseModel):
 
 
 RailAnswer = Annotated[Settled | Declined | Unknown, Field(discriminator="answer")]
+
+
+class WebhookHint(BaseModel):
+    """What a rail's webhook is about: a reference to look up, never an outcome."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rail: RailName
+    event_id: str
+    """The rail's name for the event; where it has none, the digest of its bytes."""
+    kind: str
+    reference: str | None = None
+    """Ours."""
+    digest: str
+    """SHA-256 of the body, hex."""
+
+
+class RailWebhook(Record, table=True):
+    """One event that a rail reported: the platform's inbox."""
+
+    __tablename__ = "rail_webhooks"
+
+    rail: RailName = Column(primary_key=True, sa_type=Text)
+    event_id: str = Column(primary_key=True)
+    tenant_id: str
+    """The platform's."""
+    kind: str
+    reference: str | None = None
+    digest: str
+    received_at: datetime = time_field()
+    handled_at: datetime | None = time_field(nullable=True)
+    """Unset while nobody was told: the reference is not known here (yet)."""
+
+
+class WebhookSignatureError(AuthenticationError):
+    """The webhook was not signed by the rail, or too long ago."""
+
+    code = "WEBHOOK_SIGNATURE_INVALID"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The webhook is refused: {reason}. Check the endpoint's signing secret.")
+
+
+class RailNotConfiguredError(NotFoundError):
+    """This installation does not use the rail."""
+
+    code = "RAIL_NOT_CONFIGURED"
+
+    def __init__(self, rail: str) -> None:
+        super().__init__(
+            f"The rail {rail} is not configured here; set its credentials (docs/settings.md).",
+            details={"rail": rail},
+        )

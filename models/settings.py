@@ -129,6 +129,25 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field(default="switchyard@localhost", description="Sender of letters.")
 
+    # -- Outside rails --------------------------------------------------------------------------------
+    stripe_api_key: SecretStr = Field(
+        default=SecretStr(""), description="Stripe secret or restricted key; empty: no such rail."
+    )
+    stripe_api_url: str = Field(default="https://api.stripe.com", description="Address of Stripe's API.")
+    stripe_webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Signing secret of the endpoint `/webhooks/rails/stripe`; empty: none is accepted.",
+    )
+    cashfree_client_id: str = Field(default="", description="Cashfree client id; empty: no such rail.")
+    cashfree_client_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Cashfree client secret; also verifies `/webhooks/rails/cashfree`.",
+    )
+    cashfree_api_url: str = Field(
+        default="https://api.cashfree.com",
+        description="Address of Cashfree's APIs (`https://sandbox.cashfree.com` to try them).",
+    )
+
     # -- Payouts --------------------------------------------------------------------------------------
     payout_maturity_days: int = Field(
         default=0,
