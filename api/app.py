@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
+import api.asyncapi
 import api.codec
 import api.event
 import api.execution
@@ -34,6 +35,7 @@ from models.settings import Settings, load_settings
 
 ROUTERS: tuple[APIRouter, ...] = (
     api.health.router,
+    api.asyncapi.router,
     api.issuer.router,
     api.identity.router,
     api.codec.router,

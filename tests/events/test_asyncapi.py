@@ -1,0 +1,32 @@
+"""The AsyncAPI document names every event type and refers to nothing that it does not hold."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import httpx
+
+from models.event import EventType
+
+
+def references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in cast("dict[str, Any]", node).items():
+            if key == "$ref":
+                yield str(value)
+            else:
+                yield from references(value)
+    elif isinstance(node, list):
+        for value in cast("list[object]", node):
+            yield from references(value)
+
+
+async def test_every_event_type_is_described_and_every_reference_holds(web: httpx.AsyncClient) -> None:
+    document: dict[str, Any] = (await web.get("/asyncapi.json")).json()
+    assert document["asyncapi"] == "3.0.0"
+    names = {message["name"] for message in document["components"]["messages"].values()}
+    assert names == {each.value for each in EventType} | {"metrics.update"}
+    for reference in references(document):
+        found: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            assert part in found, reference
+            found = found[part]
