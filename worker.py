@@ -19,9 +19,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.execution import ExecutionActivities
 from activities.payment import PaymentActivities
-from activities.payout import PayoutActivities, open_payout_rails
+from activities.payout import PayoutActivities, PayoutRails, open_payout_rails
 from activities.publishing import PublishingActivities
-from activities.rails.registry import open_rails
+from activities.rails.registry import open_rails, outside_rails
 from activities.reconciliation import ReconciliationActivities
 from activities.sandbox.runner import SandboxRunner
 from activities.sandbox.settings import SandboxSettings
@@ -110,14 +110,16 @@ def create_worker(client: Client, queue: TaskQueue, work: QueueWork) -> Worker:
     )
 
 
-def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue, QueueWork]:
+def work_of(
+    services: Services, sandbox: SandboxRunner | None, payout_rails: PayoutRails
+) -> dict[TaskQueue, QueueWork]:
     """Say which workflows and activities each task queue has."""
     publishing = PublishingActivities(services, sandbox)
     execution = ExecutionActivities(services, sandbox)
     rails = open_rails(services.database)
     payment = PaymentActivities(services.database, services.signer, rails)
-    reconciliation = ReconciliationActivities(services.database, rails, services.signer)
-    payout = PayoutActivities(services, open_payout_rails(services.database))
+    reconciliation = ReconciliationActivities(services.database, services.objects, rails, services.signer)
+    payout = PayoutActivities(services, payout_rails)
     return {
         TaskQueue.CORE: QueueWork(
             workflows=[
@@ -157,6 +159,7 @@ def work_of(services: Services, sandbox: SandboxRunner | None) -> dict[TaskQueue
                 payment.release,
                 reconciliation.sweep_settlements,
                 reconciliation.reconcile_books,
+                reconciliation.keep_checkpoints,
                 payout.claim_payouts,
                 payout.send_payout,
             ],
@@ -194,7 +197,9 @@ async def running_workers(
         if TaskQueue.CORE in queues:
             await stack.enter_async_context(publishing(services.database))
             await stack.enter_async_context(delivering(services.database, services.key_ring))
-        work = work_of(services, sandbox)
+        outside = await stack.enter_async_context(outside_rails(services.settings))
+        payout_rails: PayoutRails = {**open_payout_rails(services.database), **outside}
+        work = work_of(services, sandbox, payout_rails)
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]
         for worker in workers:
             await stack.enter_async_context(worker)

@@ -5,12 +5,14 @@ from collections import Counter
 import structlog
 from temporalio import activity
 
+from activities.checkpoint import keep_checkpoints
 from activities.rails.registry import Rails
 from activities.records.database import Database
 from activities.records.payment import owed_settlements
 from activities.records.reconciliation import compare, keep_findings
 from activities.settlement import reconcile_settlement
 from activities.signing import Signer
+from activities.storage import ObjectStore
 from models.errors import PlatformError
 from models.reconciliation import SWEEP_AFTER_SECONDS, ReconciliationSummary, SweepSummary
 
@@ -52,8 +54,9 @@ async def reconcile_books(database: Database) -> ReconciliationSummary:
 class ReconciliationActivities:
     """Sweeps and compares."""
 
-    def __init__(self, database: Database, rails: Rails, signer: Signer) -> None:
-        """Keep records in ``database``, ask ``rails``, sign receipts with ``signer``."""
+    def __init__(self, database: Database, objects: ObjectStore, rails: Rails, signer: Signer) -> None:
+        """Keep records in ``database``, checkpoints in ``objects``; ask ``rails``; sign with ``signer``."""
+        self._objects = objects
         self._database = database
         self._rails = rails
         self._signer = signer
@@ -75,3 +78,12 @@ class ReconciliationActivities:
             DatabaseUnavailableError: Retryable.
         """
         return await reconcile_books(self._database)
+
+    @activity.defn(name="keep_checkpoints")
+    async def keep_checkpoints(self) -> int:
+        """Keep a signed checkpoint of every tenant's receipts in S3; returns how many are new.
+
+        Raises:
+            UnavailableError: Database or S3 are away; retryable.
+        """
+        return await keep_checkpoints(self._database, self._objects, self._signer)

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
+import api.checkpoint
 import api.ledger
 import api.payout
 import api.receipts
@@ -41,6 +42,8 @@ from models.policy import PaymentPolicy, PolicyRules
 router = APIRouter()
 router.include_router(api.wallet.router)
 router.include_router(api.ledger.router)
+# Before `/receipts/{id}`, which would take its fixed paths for identifiers.
+router.include_router(api.checkpoint.router)
 router.include_router(api.receipts.router)
 router.include_router(api.payout.router)
 router.include_router(api.refund.router)

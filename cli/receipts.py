@@ -9,6 +9,7 @@ from cli.exit import ExitStatus
 from cli.output import JsonOption, note, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
+    from activities.receipts import VerifiedExport
     from activities.signing import Verifier
 
 _COLUMNS = {
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     receipts.command("list")(list_)
     receipts.command("show")(show)
     receipts.command("export")(export)
+    receipts.command("checkpoint")(checkpoint)
     receipts.command("verify")(verify)
     app.add_typer(receipts, name="receipts", rich_help_panel="Money")
 
@@ -81,6 +83,19 @@ def export(
     note(f"{target} (keys: {keys}). Check it with `switchyard receipts verify {target}`.")
 
 
+def checkpoint(
+    target: Annotated[Path, typer.Argument(help="File to write.")] = Path("checkpoint.json"),
+) -> None:
+    """Keep the signed root of your tenant's receipts as they are now, for `verify --checkpoint`."""
+    from cli.client import connect
+    from models.checkpoint import SignedCheckpoint
+
+    with connect() as client:
+        signed = SignedCheckpoint.model_validate(client.get("/receipts/checkpoint"))
+    target.write_text(signed.model_dump_json() + "\n")
+    note(f"{target}: {signed.checkpoint.size} receipts, root {signed.checkpoint.root}.")
+
+
 def verify(
     exported: Annotated[
         Path | None,
@@ -97,6 +112,15 @@ def verify(
             "--keys", help="Public keys (JWKS); default: EXPORT.keys.json.", exists=True, dir_okay=False
         ),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            help="A file of `receipts checkpoint`: nothing it states may be missing or changed.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Verify a whole export: every signature, hash and link, and the chain's stated length.
@@ -110,6 +134,8 @@ def verify(
     lines, verifier = _fetched(keys) if exported is None else _stored(exported, keys)
     try:
         result = verify_export(lines, verifier)
+        if checkpoint is not None:
+            _check_checkpoint(checkpoint, lines, result, verifier)
     except ReceiptChainBrokenError as error:
         if json:
             print_json({"valid": False, **error.details})
@@ -126,6 +152,21 @@ def verify(
         f"valid: {result.receipts} receipts of {result.tenant_id}; {result.readable} readable "
         f"({result.settled} settled, {result.declined} declined), charged {charged or 'nothing'}"
     )
+
+
+def _check_checkpoint(kept: Path, lines: list[bytes], export: "VerifiedExport", verifier: "Verifier") -> None:
+    from pydantic import ValidationError
+
+    from activities.checkpoint import verify_checkpoint
+    from models.checkpoint import SignedCheckpoint
+    from models.receipt import ReceiptEntry
+
+    try:
+        signed = SignedCheckpoint.model_validate_json(kept.read_bytes())
+    except ValidationError:
+        raise typer.BadParameter(f"{kept} is not a file of `switchyard receipts checkpoint`") from None
+    leaves = [bytes.fromhex(ReceiptEntry.model_validate_json(line).hash) for line in lines[1:]]
+    verify_checkpoint(signed, leaves, export, verifier)
 
 
 def _stored(exported: Path, keys: Path | None) -> "tuple[list[bytes], Verifier]":

@@ -47,11 +47,19 @@ class Reconciliation:
 
     @workflow.run
     async def run(self) -> ReconciliationSummary:
-        """Compare once."""
-        return await workflow.execute_activity_method(
+        """Compare once, then keep checkpoints of all receipts."""
+        summary = await workflow.execute_activity_method(
             ReconciliationActivities.reconcile_books,
             task_queue=TaskQueue.MONEY,
             start_to_close_timeout=COMPARISON_TIMEOUT,
             retry_policy=RECORD_RETRY,
             summary="compare the books",
         )
+        await workflow.execute_activity_method(
+            ReconciliationActivities.keep_checkpoints,
+            task_queue=TaskQueue.MONEY,
+            start_to_close_timeout=COMPARISON_TIMEOUT,
+            retry_policy=RECORD_RETRY,
+            summary="keep checkpoints of the receipts",
+        )
+        return summary

@@ -164,3 +164,21 @@ async def read_entries(
             )
         )
     return entries
+
+
+async def leaf_hashes(connection: Connection, tenant_id: str) -> tuple[list[bytes], int]:
+    """Read all hashes of a tenant's chain, in order, and the database's time in Unix seconds."""
+    cursor = await connection.execute(
+        "SELECT hash FROM receipts WHERE tenant_id = %s ORDER BY chain_index", [tenant_id]
+    )
+    leaves = [bytes(row["hash"]) for row in await cursor.fetchall()]
+    cursor = await connection.execute("SELECT extract(epoch FROM clock_timestamp())::bigint AS now")
+    row = await cursor.fetchone()
+    assert row is not None
+    return leaves, int(row["now"])
+
+
+async def chained_tenants(connection: Connection) -> list[tuple[str, int]]:
+    """Read every tenant that has receipts, with how many, in a platform transaction."""
+    cursor = await connection.execute("SELECT tenant_id, size FROM receipt_chains ORDER BY tenant_id")
+    return [(row["tenant_id"], int(row["size"])) for row in await cursor.fetchall()]

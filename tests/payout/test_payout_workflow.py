@@ -26,6 +26,7 @@ from tests.histories.record import check_history
 from tests.payout.office import Developer, Office
 from worker import running_workers
 from workflows.payout import Payout, PayoutRun
+from workflows.reconciliation import Reconciliation, SettlementSweep
 from workflows.schedules import ensure_schedules
 
 
@@ -205,3 +206,25 @@ async def test_a_dry_run_tells_and_changes_nothing(treasury: Treasury, office: O
     assert await developer.payable() == 49_999
     future = await treasury.finance.call("GET", "/payout-runs/plan?period=2099-W01")
     assert future.json()["error"]["code"] == "PAYOUT_PERIOD_UNKNOWN"
+
+
+async def test_the_tree_of_receipts_is_served(treasury: Treasury) -> None:
+    person = await treasury.market.person("uma", "user")
+    signed = await person.done("GET", "/receipts/checkpoint")
+    assert (signed["checkpoint"]["size"], signed["checkpoint"]["tenant_id"]) == (0, person.tenant_id)
+    refused = await person.call("GET", "/receipts/consistency?from_size=1")
+    assert refused.json()["error"]["code"] == "RECEIPT_TREE_SIZE"
+
+
+async def test_the_books_are_compared_by_workflow(treasury: Treasury) -> None:
+    run = await treasury.temporal.start_workflow(
+        Reconciliation.run, id="reconciliation-of-the-test", task_queue=TaskQueue.CORE
+    )
+    assert (await run.result()).found >= 0
+    sweep = await treasury.temporal.start_workflow(
+        SettlementSweep.run, id="sweep-of-the-test", task_queue=TaskQueue.CORE
+    )
+    assert (await sweep.result()).unknown == 0
+    assert isinstance(await treasury.finance.done("GET", "/reconciliation/cases"), list)
+    await check_history(run, "reconciliation/compared", treasury.services.settings)
+    await check_history(sweep, "settlement_sweep/swept", treasury.services.settings)
