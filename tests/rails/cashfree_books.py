@@ -1,5 +1,6 @@
 """Cashfree's side of the protocol: orders, pre-authorised payments, refunds and transfers, in rupees."""
 
+import uuid
 from decimal import Decimal
 from json import dumps, loads
 from typing import Any
@@ -96,7 +97,7 @@ class CashfreeBooks:
         order = self.orders[reference]
         declined = body["payment_method"]["card"]["instrument_id"] == "pm_declined"
         self.payments[reference] = {
-            "cf_payment_id": f"cf_{len(self.payments)}",
+            "cf_payment_id": f"cf_{uuid.uuid4().hex}",
             "order_id": reference,
             "payment_status": "FAILED" if declined else "SUCCESS",
             "payment_amount": Decimal(order["order_amount"]),

@@ -1,6 +1,7 @@
 """Stripe's side of the protocol: intents, refunds and transfers, idempotency keys as documented."""
 
 import re
+import uuid
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -82,7 +83,7 @@ class StripeBooks:
         assert (form["capture_method"], form["confirm"], form["off_session"]) == ("manual", "true", "true")
         declined = form["payment_method"] == "pm_declined"
         intent: dict[str, Any] = {
-            "id": f"pi_{len(self.intents)}",
+            "id": f"pi_{uuid.uuid4().hex}",
             "status": "requires_payment_method" if declined else "requires_capture",
             "amount": amount,
             "amount_capturable": 0 if declined else amount,
