@@ -1,7 +1,7 @@
 """How fast an export of receipts is verified: every byte, hash, link and signature.
 
-``python -m bench.receipts [--receipts N]``. Beside it, the hashes alone: what a chain costs without a signature
-per receipt, vouched for by its signed head only.
+``python -m bench.receipts [--receipts N]``. Beside it, the hashes alone: what a chain costs without a
+signature per receipt, vouched for by its signed head only.
 """
 
 import argparse
