@@ -7,6 +7,9 @@ import sys
 MEASUREMENTS = {
     "execution": "starts beside bare Temporal starts, throughput, memory of the idle stack",
     "sandbox": "containers beside `docker run`",
+    "events": "appends beside pgbench, fan-out of live streams",
+    "payouts": "claiming payouts from two million rows of revenue",
+    "receipts": "verifying receipts",
     "scanner_corpus": "the scanner on much-used packages, and on 10 MB of code",
     "feel": "FEEL expressions",
     "bpmn_core": "the interpreter beside SpiffWorkflow",

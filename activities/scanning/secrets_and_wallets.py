@@ -62,7 +62,7 @@ _BECH32_ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _MAX_ADDRESSES = 5
 _MAX_FOUND = 20
 _NOT_ALPHANUMERIC = bytes(
-    code if chr(code).isalnum() and code < 128 or code in b"/+=_-" else 32 for code in range(256)  # noqa: RUF021
+    code if (chr(code).isalnum() and code < 128) or code in b"/+=_-" else 32 for code in range(256)
 )
 _SHORTEST, _LONGEST = 26, 112
 

@@ -18,4 +18,6 @@ mean_day, mean_rate = (count - 1) / 2, sum(rates) / count
 slope = sum((day - mean_day) * (rate - mean_rate) for day, rate in enumerate(rates)) / sum(
     (day - mean_day) ** 2 for day in range(count)
 )
-print(json.dumps({"slope_per_day": round(slope, 6), "next": round(mean_rate + slope * (count - mean_day), 4)}))
+print(
+    json.dumps({"slope_per_day": round(slope, 6), "next": round(mean_rate + slope * (count - mean_day), 4)})
+)

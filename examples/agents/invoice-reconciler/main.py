@@ -9,6 +9,8 @@ from collections import defaultdict
 from datetime import date
 from decimal import Decimal, InvalidOperation
 
+LEGAL_FORMS = {"ltd", "pvt", "llp", "and", "the"}
+
 
 def log(text):
     print(text, file=sys.stderr, flush=True)
@@ -25,12 +27,12 @@ def read(text, columns, name):
         try:
             row["amount"] = Decimal(row["amount"].replace(",", ""))
         except InvalidOperation:
-            raise SystemExit(f"{name}, line {number}: {row['amount']!r} is not an amount")
+            raise SystemExit(f"{name}, line {number}: {row['amount']!r} is not an amount") from None
     return rows
 
 
 def words(text):
-    return {word for word in re.findall(r"[a-z]+", text.lower()) if word not in {"ltd", "pvt", "llp", "and", "the"}}
+    return {word for word in re.findall(r"[a-z]+", text.lower()) if word not in LEGAL_FORMS}
 
 
 def match(invoices, payments):
@@ -81,10 +83,7 @@ def reconcile(invoices, payments, as_of):
             if days > 0:
                 result["overdue"].append(facts | {"open": str(open_amount), "days": days})
     result["overdue"].sort(key=lambda entry: -entry["days"])
-    result["unexplained"] = [
-        {"date": row["date"], "payer": row["payer"], "reference": row["reference"], "amount": str(row["amount"])}
-        for row in unexplained
-    ]
+    result["unexplained"] = [row | {"amount": str(row["amount"])} for row in unexplained]
     result["summary"] = {
         "invoiced": str(sum((row["amount"] for row in invoices), Decimal(0))),
         "received": str(sum((row["amount"] for row in payments), Decimal(0))),
@@ -98,5 +97,5 @@ invoices = read(inputs["invoices_csv"], ["invoice", "customer", "issued", "due",
 payments = read(inputs["statement_csv"], ["date", "reference", "payer", "amount"], "statement_csv")
 log(f"{len(invoices)} invoices, {len(payments)} payments")
 answer = reconcile(invoices, payments, date.fromisoformat(inputs["as_of"]))
-log(f"{len(answer['matched'])} matched, {len(answer['overdue'])} overdue, {len(answer['unexplained'])} unexplained")
+log(", ".join(f"{len(answer[kind])} {kind}" for kind in ("matched", "overdue", "unexplained")))
 json.dump(answer, sys.stdout)
