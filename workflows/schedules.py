@@ -18,14 +18,19 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
+from activities.scanning import RULE_SET_VERSION
 from models.ledger import PLATFORM_TENANT
 from models.payout import PAYOUT_SCHEDULE_ID, PayoutRunRequest
+from models.publishing import RescanRequest
 from models.reconciliation import RECONCILIATION_SCHEDULE_ID, SWEEP_SCHEDULE_ID
 from models.run import RunKind, RunStatus
 from models.search_attributes import run_attributes
 from models.task_queues import TaskQueue
 from workflows.payout import PayoutRun
+from workflows.publishing import RescanPublished
 from workflows.reconciliation import Reconciliation, SettlementSweep
+
+RESCAN_SCHEDULE_ID = "rescan-daily"
 
 CATCH_UP = timedelta(days=6)
 """A run that was missed is made up for until the next one is near; its period is that of its nominal time."""
@@ -83,6 +88,20 @@ def reconciliation_daily() -> Calendar:
     return Calendar(RECONCILIATION_SCHEDULE_ID, _schedule(action, nightly, timedelta(hours=20)))
 
 
+def rescan_daily() -> Calendar:
+    """Every day at 03:00 UTC: published versions whose last scan was by older rules than the worker's."""
+    action = ScheduleActionStartWorkflow(
+        RescanPublished.run,
+        RescanRequest(rule_set_version=RULE_SET_VERSION),
+        id="rescan-published",
+        task_queue=TaskQueue.CORE,
+        static_summary=f"re-scan by rules {RULE_SET_VERSION}",
+    )
+    return Calendar(
+        RESCAN_SCHEDULE_ID, _schedule(action, ScheduleCalendarSpec(hour=[ScheduleRange(3)]), CATCH_UP)
+    )
+
+
 def _schedule(
     action: ScheduleActionStartWorkflow, calendar: ScheduleCalendarSpec, catch_up: timedelta
 ) -> Schedule:
@@ -95,7 +114,7 @@ def _schedule(
 
 async def ensure_schedules(client: Client) -> None:
     """Create the schedules, or bring those that exist up to date; whether one is paused is left alone."""
-    for wanted in (payouts_weekly(), settlements_sweep(), reconciliation_daily()):
+    for wanted in (payouts_weekly(), settlements_sweep(), reconciliation_daily(), rescan_daily()):
         try:
             await client.create_schedule(wanted.id, wanted.schedule)
         except ScheduleAlreadyRunningError:
