@@ -23,6 +23,7 @@ from pydantic import JsonValue
 from activities.sandbox.runner import SandboxRunner
 from activities.sandbox.settings import SandboxSettings
 from activities.sandbox.spec import ContainerClass
+from cli.stack.embedded import EmbeddedStack
 from models.manifest import Runtime
 from models.sandbox import SandboxLimits, SandboxRequest
 from tests.builders import archive
@@ -168,11 +169,11 @@ def main() -> None:
     code.chmod(0o755)
     for entry, source in AGENTS.values():
         (code / entry).write_text(source)
-    host = os.environ.get("DOCKER_HOST", SandboxSettings().docker_host)
     try:
-        figures = asyncio.run(
-            measure(SandboxSettings(docker_host=host, state_folder=state), arguments.samples, code)
-        )
+        # The engine and the image of the embedded stack, or those that DOCKER_HOST names.
+        with EmbeddedStack(parts=["docker", "image"]) as settings:
+            wanted = SandboxSettings(docker_host=settings.docker_host, state_folder=state)
+            figures = asyncio.run(measure(wanted, arguments.samples, code))
     finally:
         shutil.rmtree(state, ignore_errors=True)
         shutil.rmtree(code, ignore_errors=True)
