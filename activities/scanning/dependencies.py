@@ -149,11 +149,7 @@ def _package_json(text: str, path: str, files: Mapping[str, bytes], out: Collect
                     version,
                     "development",
                 )
-    if (
-        isinstance(value.get("publishConfig"), dict)
-        and "registry" in value["publishConfig"]
-        and "npmjs" not in str(value["publishConfig"]["registry"])
-    ):
+    if isinstance(value.get("publishConfig"), dict) and "registry" in value["publishConfig"]:
         out.add("dependency.confusion", 0, 0, str(value["publishConfig"]["registry"]), severity=Severity.LOW)
     if value.get("gypfile") is True and "binding.gyp" in files:
         out.add("install.script", 0, 0, "gypfile", severity=Severity.LOW)
@@ -227,10 +223,8 @@ def _requirements(text: str, path: str, files: Mapping[str, bytes], out: Collect
         if not line:
             continue
         if line.startswith("-"):
-            if (
-                re.match(r"(?:-i|--index-url|--extra-index-url|-f|--find-links|--trusted-host)\b", line)
-                and "pypi.org" not in line
-            ):
+            # The usual index need not be named; a look-alike of its name would pass any exemption.
+            if re.match(r"(?:-i|--index-url|--extra-index-url|-f|--find-links|--trusted-host)\b", line):
                 out.add("dependency.confusion", number, 1, line)
             elif re.match(r"(?:-e|--editable)\b", line):
                 out.add("dependency.url", number, 1, line)
@@ -273,7 +267,7 @@ def _pyproject(text: str, path: str, files: Mapping[str, bytes], out: Collector)
             if name != "python":
                 yield "PyPI", name, _poetry_version(version), kind
     for source in poetry.get("source", []) if isinstance(poetry.get("source"), list) else []:
-        if isinstance(source, dict) and "pypi.org" not in str(source.get("url", "pypi.org")):
+        if isinstance(source, dict) and "url" in source:
             out.add("dependency.confusion", 0, 1, str(source.get("url")))
 
 
@@ -298,11 +292,9 @@ def _pipfile(text: str, path: str, files: Mapping[str, bytes], out: Collector) -
 
 def _configuration(text: str, path: str, files: Mapping[str, bytes], out: Collector) -> Iterator[_Dependency]:
     for number, line in enumerate(text.split("\n"), 1):
-        if (
-            re.search(r"registry\s*[=:]|index-url|npmRegistryServer|find-links", line)
-            and not re.search(r"registry\.(?:npmjs\.org|yarnpkg\.com)|pypi\.org", line)
-            and not line.lstrip().startswith(("#", ";"))
-        ):
+        if re.search(
+            r"registry\s*[=:]|index-url|npmRegistryServer|find-links", line
+        ) and not line.lstrip().startswith(("#", ";")):
             out.add("dependency.confusion", number, 1, line.strip())
         if re.search(r"_authToken\s*=\s*[\w-]{16,}|_password\s*=\s*\S{8,}|^password\s*[:=]\s*\S{8,}", line):
             out.add("secret.credential", number, 1, "registry token")
