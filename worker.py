@@ -153,9 +153,7 @@ def work_of(
         ),
         TaskQueue.MONEY: QueueWork(
             activities=[
-                payment.mint_mandate,
                 payment.settle,
-                payment.reconcile,
                 payment.release,
                 reconciliation.sweep_settlements,
                 reconciliation.reconcile_books,

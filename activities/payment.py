@@ -1,16 +1,15 @@
 """The money activities of an execution, as Temporal runs them.
 
-A workflow pays in three steps::
+A workflow pays, or gives back, in one step::
 
-    await workflow.execute_activity_method(PaymentActivities.mint_mandate, …)   # at dispatch
     outcome = await workflow.execute_activity_method(PaymentActivities.settle, …)   # once executed
     await workflow.execute_activity_method(PaymentActivities.release, …)   # when it failed or was cancelled
 
 Each is safe to repeat without end, because it finds what it did before; ``settle`` and ``release`` are
 retried for as long as the rail's answer is unknown (``SETTLEMENT_UNKNOWN``, ``RELEASE_UNKNOWN``). Every
 refusal is a non-retryable error, after which nothing was charged and ``release`` is due. The reservation
-itself is no activity: it belongs to the transaction that creates the execution
-(`activities.purchase.reserve`).
+and the mandate are no activities: the one belongs to the transaction that creates the execution
+(`activities.purchase.reserve`), the other to the one that dispatches it (`activities.mandate`).
 """
 
 from temporalio import activity
@@ -27,10 +26,7 @@ from activities.settlement import (
     settle,
 )
 from activities.signing import Signer
-from models.mandate import MandateInfo
 from models.payment import (
-    MandateCheck,
-    MintRequest,
     ReleaseOutcome,
     ReleaseRequest,
     SettlementOutcome,
@@ -53,33 +49,13 @@ __all__ = [
 
 
 class PaymentActivities:
-    """Mints, settles and releases."""
+    """Settles and releases."""
 
     def __init__(self, database: Database, signer: Signer, rails: Rails) -> None:
         """Keep records in ``database``, sign with ``signer``, collect over ``rails``."""
         self._database = database
         self._signer = signer
         self._rails = rails
-
-    @activity.defn(name="mint_mandate")
-    async def mint_mandate(self, request: MintRequest) -> MandateInfo:
-        """Mint the execution's mandate, or return the one that still serves.
-
-        Raises:
-            PlatformError: As `activities.mandate.mint_mandate`.
-        """
-        async with self._database.platform() as connection:
-            return await mint_mandate(connection, self._signer, request)
-
-    @activity.defn(name="check_mandate")
-    async def check_mandate(self, request: MandateCheck) -> None:
-        """Make sure, just before the container starts, that the run can still be settled when it ends.
-
-        Raises:
-            MandateMissingError, MandateTooShortError: It cannot.
-        """
-        async with self._database.platform() as connection:
-            await check_mandate(connection, request.execution_id, request.timeout_ms)
 
     @activity.defn(name="settle_payment")
     async def settle(self, request: SettleRequest) -> SettlementOutcome:
@@ -90,15 +66,6 @@ class PaymentActivities:
             PlatformError: As `activities.settlement.record_settlement`; nothing is charged.
         """
         return await settle(self._database, self._rails, self._signer, request)
-
-    @activity.defn(name="reconcile_settlement")
-    async def reconcile(self, settlement_id: str) -> SettlementOutcome:
-        """Finish a settlement that was recorded.
-
-        Raises:
-            SettlementUnknownError: Not known yet; retryable.
-        """
-        return await reconcile_settlement(self._database, self._rails, self._signer, settlement_id)
 
     @activity.defn(name="release_hold")
     async def release(self, request: ReleaseRequest) -> ReleaseOutcome:

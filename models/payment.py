@@ -122,15 +122,6 @@ class MintRequest(BaseModel):
     timeout_ms: Annotated[int, Described(ge=1)]
 
 
-class MandateCheck(BaseModel):
-    """Whether a run of at most ``timeout_ms`` could still be settled if it began now."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    execution_id: str
-    timeout_ms: Annotated[int, Described(ge=1)]
-
-
 class SettleRequest(BaseModel):
     """Collect for an executed run.
 
