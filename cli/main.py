@@ -18,6 +18,7 @@ import cli.agents
 import cli.demo
 import cli.deploy
 import cli.executions
+import cli.flows
 import cli.keys
 import cli.login
 import cli.mail
@@ -41,6 +42,7 @@ MODULES: tuple[ModuleType, ...] = (
     cli.deploy,
     cli.executions,
     cli.runs,
+    cli.flows,
     cli.wallet,
     cli.receipts,
     cli.payouts,

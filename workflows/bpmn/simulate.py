@@ -116,6 +116,23 @@ class Simulation:
         self._ready.append((simulated.number, inputs.Start(self.now, dict(variables or {}), node)))
         return simulated
 
+    def begin(
+        self, process: str, variables: dict[str, Any] | None = None, node: str | None = None
+    ) -> Simulated:
+        """Start a process as the outside world would: by its none start, else by its first trigger.
+
+        A timer start waits for its due time on the virtual clock.
+        """
+        graph = self.graphs[process]
+        kinds = {trigger.kind for trigger in graph.start_triggers}
+        if node is not None or not kinds or "none" in kinds:
+            return self.start(process, variables, node)
+        if EventKind.TIMER.value in kinds:
+            due = self.schedule_timer_starts(process, variables)
+            if due:
+                return due[0]
+        return self.start(process, variables, graph.start_triggers[0].node)
+
     def send(self, simulated: Simulated, event: Input) -> None:
         """Let something happen to an instance and run on."""
         self._ready.append((simulated.number, event))
@@ -301,9 +318,10 @@ class Simulation:
             if trigger.kind == kind.value and trigger.name == name
         ]
 
-    def schedule_timer_starts(self, process: str, variables: dict[str, Any] | None = None) -> None:
+    def schedule_timer_starts(self, process: str, variables: dict[str, Any] | None = None) -> list[Simulated]:
         """Start an instance at the first due time of each timer start event of the process."""
         graph = self.graphs[process]
+        found: list[Simulated] = []
         for trigger in graph.start_triggers:
             if trigger.kind != EventKind.TIMER.value or trigger.event is None or trigger.event.value is None:
                 continue
@@ -314,6 +332,8 @@ class Simulation:
             simulated = Simulated(len(self.instances) + 1, graph)
             self.instances[simulated.number] = simulated
             self._at(due.at, simulated, inputs.Start(self.now, dict(variables or {}), trigger.node))
+            found.append(simulated)
+        return found
 
 
 def simulate(
@@ -335,12 +355,6 @@ def simulate(
     """
     known = {**(graphs or {}), graph.id: graph}
     simulation = Simulation(known, handler)
-    triggers = {trigger.kind for trigger in graph.start_triggers}
-    if not triggers or "none" in triggers:
-        simulation.start(graph.id, variables)
-    elif EventKind.TIMER.value in triggers:
-        simulation.schedule_timer_starts(graph.id, variables)
-    else:
-        simulation.start(graph.id, variables, graph.start_triggers[0].node)
+    simulation.begin(graph.id, variables)
     simulation.run(None if until is None else simulation.now + until)
     return simulation

@@ -158,7 +158,8 @@ class _Evaluation:
                 return self._function(element)
 
     def _scope(self, requires: tuple[str, ...]) -> Scope:
-        names: dict[str, Any] = {}
+        # Modellers of Camunda leave requirements of plain inputs out: such names are the caller's.
+        names: dict[str, Any] = dict(self.inputs)
         for identifier in requires:
             names[self.model.elements[identifier].name] = self.value(identifier)
         return Scope(names, None, self.run)
