@@ -11,7 +11,7 @@ import structlog
 from temporalio import activity
 
 from activities.execution_log import ExecutionLog
-from activities.payment import mint_mandate, record_denied_intent, reserve
+from activities.payment import check_mandate, mint_mandate, record_denied_intent, reserve
 from activities.records.executions import (
     DeployedAgent,
     count_in_statistics,
@@ -24,6 +24,7 @@ from activities.records.executions import (
     mark_failed,
     mark_started,
     mark_succeeded,
+    replace_mandate,
 )
 from activities.records.runs import append_events, create_run, lock_run
 from activities.sandbox.runner import SandboxRunner
@@ -46,6 +47,7 @@ from models.execution import (
     FailureCode,
 )
 from models.json_schema import violations
+from models.mandate import MandateTooShortError
 from models.manifest import AgentManifest
 from models.payment import MintRequest, Party, ReserveRequest
 from models.policy import PLATFORM_VENDOR
@@ -149,6 +151,7 @@ class ExecutionActivities:
 
         Raises:
             CodeTamperedError: The stored code is not the reviewed code.
+            MandateMissingError: The hold was given back before the container started.
             AgentNotExecutableError: The version was withdrawn while the execution was queued.
             UnavailableError: Engine, store or database are away; the next attempt may succeed.
         """
@@ -166,6 +169,7 @@ class ExecutionActivities:
         code = await self._objects.get(dispatched.agent.code_key)
         if hashlib.sha256(code).hexdigest() != run.code_hash:
             raise await self._tampered(run)
+        await self._require_mandate(run, dispatched)
         request = _sandbox_request(run, attempt, dispatched, code)
         async with ExecutionLog(self._database, run.tenant_id, run.execution_id, attempt) as log:
             result = await self._sandbox.run(
@@ -204,15 +208,7 @@ class ExecutionActivities:
                     status=RunStatus.DISPATCHED,
                 )
             mandate = await mint_mandate(
-                connection,
-                self._services.signer,
-                MintRequest(
-                    execution_id=run.execution_id,
-                    code_hash=run.code_hash,
-                    code_version=agent.manifest.version,
-                    inputs_hash=inputs_hash(execution.inputs),
-                    timeout_ms=run.timeout_ms,
-                ),
+                connection, self._services.signer, _mint_request(run, agent, execution.inputs)
             )
             await mark_dispatched(
                 connection,
@@ -239,6 +235,24 @@ class ExecutionActivities:
             self._ring.decrypt(agent.config_key_id, agent.config_ciphertext, agent.deployment_id.encode())
         )
         return _Dispatched(agent=agent, inputs=execution.inputs, config=config)
+
+    async def _require_mandate(self, run: AgentRun, dispatched: "_Dispatched") -> None:
+        """Make sure, last of all before the container starts, that the run can be settled when it ends.
+
+        Fetching the code may have taken long: a mandate that would no longer outlive the run is replaced.
+
+        Raises:
+            MandateMissingError: The hold was given back meanwhile.
+        """
+        async with self._database.platform() as connection:
+            try:
+                await check_mandate(connection, run.execution_id, run.timeout_ms)
+            except MandateTooShortError:
+                await lock_run(connection, run.execution_id)
+                await lock_execution(connection, run.execution_id)
+                request = _mint_request(run, dispatched.agent, dispatched.inputs)
+                minted = await mint_mandate(connection, self._services.signer, request)
+                await replace_mandate(connection, run.execution_id, minted.mandate_id)
 
     async def _tampered(self, run: AgentRun) -> CodeTamperedError:
         error = CodeTamperedError(run.version_id)
@@ -345,6 +359,16 @@ class _Dispatched:
     agent: DeployedAgent
     inputs: Any
     config: dict[str, Any]
+
+
+def _mint_request(run: AgentRun, agent: DeployedAgent, inputs: Any) -> MintRequest:
+    return MintRequest(
+        execution_id=run.execution_id,
+        code_hash=run.code_hash,
+        code_version=agent.manifest.version,
+        inputs_hash=inputs_hash(inputs),
+        timeout_ms=run.timeout_ms,
+    )
 
 
 def _sandbox_request(run: AgentRun, attempt: int, dispatched: _Dispatched, code: bytes) -> SandboxRequest:

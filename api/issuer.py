@@ -98,8 +98,8 @@ async def key_set(services: ServicesDep) -> KeySet:
 
 @router.post("/login", operation_id="login", responses=errors(IssuerDisabledError))
 async def login(request: Request, body: LoginRequest, services: ServicesDep) -> Success[Token]:
-    """Sign in by name, on the machine that runs the embedded stack only."""
-    if not is_local_development(request, services):
+    """Sign in by name, on the machine that runs the embedded stack only (``LOCAL_LOGIN``)."""
+    if not services.settings.local_login or not is_local_development(request, services):
         raise IssuerDisabledError
     settings = services.settings
     roles = sorted(set(body.roles))

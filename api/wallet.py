@@ -80,7 +80,7 @@ async def read(wallet_id: Identifier, caller: Reader, services: ServicesDep) -> 
 async def top_up_wallet(
     wallet_id: Identifier, body: TopUpRequest, caller: Funder, services: ServicesDep, once: OnceDep
 ) -> Response:
-    """Put money into a wallet without paying for it: in the embedded stack only."""
+    """Put money into a wallet without paying for it: where ``WALLET_TOP_UPS`` allows it only."""
     if not top_ups_allowed(services):
         raise TopUpsDisabledError
 
@@ -100,5 +100,7 @@ async def top_up_wallet(
 
 
 def top_ups_allowed(services: Services) -> bool:
-    """Tell whether this is an embedded stack: it issues its own tokens, and nobody else does."""
-    return services.issuer_key is not None and not services.settings.jwt_jwks_url
+    """Tell whether top-ups without a payment are allowed: `WALLET_TOP_UPS`, and only in an embedded stack,
+    which issues its own tokens and nobody else does."""
+    settings = services.settings
+    return settings.wallet_top_ups and services.issuer_key is not None and not settings.jwt_jwks_url

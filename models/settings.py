@@ -108,6 +108,16 @@ class Settings(BaseSettings):
         description="Ed25519 private key (PEM) of the embedded issuer (`switchyard login --as`); unset where "
         "an identity provider issues tokens.",
     )
+    local_login: bool = Field(
+        default=False,
+        description="Whether `POST /login` signs people in by name, from this machine only. "
+        "`switchyard up` sets it.",
+    )
+    wallet_top_ups: bool = Field(
+        default=False,
+        description="Whether wallets are topped up without a payment where Switchyard issues its tokens. "
+        "`switchyard up` sets it; leave it off where money is real.",
+    )
 
     # -- Secrets and keys -----------------------------------------------------------------------------
     encryption_keys: SecretStr = Field(

@@ -60,7 +60,7 @@ class TopUpsDisabledError(PermissionDeniedError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Wallets are topped up without a payment in the embedded stack only, where Switchyard issues "
+            "Wallets are topped up without a payment only where WALLET_TOP_UPS is set and Switchyard issues "
             "its own tokens; here, pay through a rail."
         )
 

@@ -234,6 +234,13 @@ async def mark_dispatched(
     )
 
 
+async def replace_mandate(connection: Connection, execution_id: str, mandate_id: str) -> None:
+    """Note the mandate that took the place of one too short for the run."""
+    await connection.execute(
+        "UPDATE agent_executions SET mandate_id = %s WHERE id = %s", [mandate_id, execution_id]
+    )
+
+
 async def mark_started(connection: Connection, execution_id: str) -> None:
     """Note that the container is about to start, the first time."""
     await connection.execute(

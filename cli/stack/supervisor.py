@@ -20,7 +20,7 @@ from cli.stack.process import ProcessRecord, last_line, rotate, spawn, stop_reco
 from cli.stack.secrets import SecretStore, write_private
 from cli.stack.state import PartPhase, PartState, StackState, SupervisorLock, read_state
 from models.errors import PlatformError
-from models.settings import Settings, load_settings
+from models.settings import Settings, environment_variable, load_settings
 
 # An exit this soon after the start counts towards a crash loop.
 _QUICK_EXIT_SECONDS = 10.0
@@ -210,6 +210,10 @@ class Supervisor:
         }
         if not given.given("jwt_jwks_url"):
             environment["JWT_SIGNING_KEY_FILE"] = str(secrets.issuer_key_file())
+            # What a stack for one machine allows, and a server must not by accident.
+            for name in ("local_login", "wallet_top_ups"):
+                if not given.given(name):
+                    environment[environment_variable(name)] = "true"
         for part in local:
             environment |= part.contributes(context)
         lines = [f"{name}='{value}'\n" for name, value in environment.items()]

@@ -271,3 +271,21 @@ async def test_finance_writes_the_policy_and_users_read_it(people: People) -> No
 async def test_nothing_is_read_without_credentials(api: httpx.AsyncClient) -> None:
     for path in ("/wallets", "/ledger/accounts", "/receipts", "/receipts/export", "/payments", "/earnings"):
         assert (await api.get(path)).status_code == 401
+
+
+@pytest.mark.parametrize("setting", ["wallet_top_ups", "local_login"])
+async def test_what_only_an_embedded_stack_allows_is_off_unless_it_is_set(
+    api_settings: Settings, people: People, setting: str
+) -> None:
+    assert Settings.model_fields[setting].default is False
+    user = await people.person()
+    wallet_id = await funded(user, 5)
+    closed = api_settings.model_copy(update={setting: False})
+    async with running(create_app(closed)) as app, client_of(app) as client:
+        elsewhere = Person(client, user.token, user.user_id, user.tenant_id)
+        if setting == "wallet_top_ups":
+            refused = await elsewhere.refusal("POST", f"/wallets/{wallet_id}/top-ups", {"amount": 5})
+            assert refused == (403, "TOP_UPS_DISABLED")
+        else:
+            refused = await elsewhere.refusal("POST", "/login", {"name": "ada"})
+            assert refused == (404, "ISSUER_DISABLED")
