@@ -1,0 +1,65 @@
+"""The ends of an execution that no agent causes: refused before it starts, lost with the infrastructure."""
+
+from typing import Any
+
+from temporalio.client import Client
+
+from activities.temporal.client import connect
+from models.search_attributes import TENANT_ID
+from tests.eventually import eventually
+from tests.execution.conftest import World
+from tests.execution.test_execution import ECHO, balance, ended, replays, start
+from tests.histories.record import check_history
+
+
+async def of_tenant(client: Client, tenant_id: str) -> list[str]:
+    """The ids of the tenant's executions, as Temporal's visibility store shows them."""
+    query = f"{TENANT_ID.name} = '{tenant_id}' AND WorkflowType = 'AgentExecution'"
+    return [found.id async for found in client.list_workflows(query)]
+
+
+async def test_a_refused_purchase_ends_its_workflow_as_refused(world: World) -> None:
+    poor = await world.market.person("paul", "user")
+    deployment_id = await world.agent(ECHO)
+    deployment = await world.user.done("GET", f"/deployments/{deployment_id}")
+    own = await world.market.deploy(poor, deployment["agent_id"])
+    path = f"/agents/{deployment['agent_id']}/execute"
+    answer = await poor.call("POST", path, {"deployment_id": own, "inputs": {}})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (402, "INSUFFICIENT_FUNDS")
+
+    client = await connect(world.settings, world.services.objects)
+
+    async def found() -> list[str]:
+        return await of_tenant(client, poor.tenant_id)
+
+    (workflow_id,) = await eventually(found, timeout=30)
+    handle = client.get_workflow_handle(workflow_id)
+    result: Any = await handle.result()
+    assert result["status"] == "refused"
+    await check_history(handle, "agent_execution/refused", world.settings)
+
+
+async def test_a_run_whose_code_cannot_be_fetched_is_lost_after_three_attempts_and_not_charged(
+    world: World,
+) -> None:
+    before = await balance(world)
+    deployment_id = await world.agent(ECHO)
+    async with world.services.database.platform() as connection:
+        row = await (
+            await connection.execute(
+                "SELECT v.code_s3_key FROM agent_deployments d JOIN agent_versions v ON v.id = d.version_id "
+                "WHERE d.id = %s",
+                [deployment_id],
+            )
+        ).fetchone()
+    assert row is not None
+    await world.services.objects.delete(row["code_s3_key"])
+    execution_id = await start(world, deployment_id)
+    shown = await ended(world, execution_id)
+    assert (shown["status"], shown["error"]["code"]) == ("failed", "INFRASTRUCTURE_LOST")
+    assert await balance(world) == before
+    client = await connect(world.settings, world.services.objects)
+    history = await client.get_workflow_handle(f"agent-execution/{execution_id}").fetch_history()
+    attempts = [event.activity_task_started_event_attributes.attempt for event in history.events]
+    assert max(attempts) == 3
+    await replays(world, execution_id, "infrastructure_lost")
