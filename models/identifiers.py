@@ -1,5 +1,6 @@
 """Prefixed, time-ordered identifiers: ``exec_0198…`` is a UUIDv7 (RFC 9562 §5.7) behind its kind."""
 
+import hashlib
 import os
 import re
 import threading
@@ -39,6 +40,9 @@ PREFIXES = {
     "delivery": "dlv",
     "dead_letter": "dead",
     "webhook_endpoint": "whk",
+    "job": "job",
+    "incident": "inc",
+    "message": "msg",
 }
 """Kind of thing → prefix of its identifiers. The only place a prefix is written."""
 
@@ -75,3 +79,16 @@ def new_identifier(kind: str) -> str:
     random_bits = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
     value = (milliseconds << 80) | (0x7 << 76) | (counter << 64) | (0b10 << 62) | random_bits
     return f"{prefix}_{value:032x}"
+
+
+def derived_identifier(kind: str, base: str, *parts: str | int) -> str:
+    """Make the identifier of ``kind`` that belongs to a part of ``base``; the same parts give the same one.
+
+    It sorts with ``base``, whose time it takes over; the rest is a hash (RFC 9562 §5.8 in UUIDv7 dress).
+
+    Raises:
+        KeyError: ``kind`` has no prefix.
+    """
+    seed = "/".join((base, *map(str, parts))).encode()
+    digits = hashlib.sha256(seed).hexdigest()
+    return f"{PREFIXES[kind]}_{base.rpartition('_')[2][:12]}7{digits[:3]}8{digits[3:18]}"

@@ -44,6 +44,9 @@ class Permission(StrEnum):
     RUNS_READ = "runs:read"
     RUNS_OPERATE = "runs:operate"
     PAYLOADS_DECODE = "payloads:decode"
+    FLOWS_DEPLOY = "flows:deploy"
+    FLOWS_RUN = "flows:run"
+    JOBS_WORK = "jobs:work"
 
 
 _OWN = frozenset(
@@ -58,20 +61,27 @@ _OWN = frozenset(
 )
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.DEVELOPER: _OWN | {Permission.AGENTS_PUBLISH, Permission.PAYOUTS_WRITE},
+    Role.DEVELOPER: _OWN | {Permission.AGENTS_PUBLISH, Permission.PAYOUTS_WRITE, Permission.FLOWS_DEPLOY},
     Role.USER: _OWN
     | {
         Permission.AGENTS_DEPLOY,
         Permission.EXECUTIONS_START,
         Permission.PAYMENTS_WRITE,
         Permission.WALLETS_TOP_UP,
+        Permission.FLOWS_DEPLOY,
+        Permission.FLOWS_RUN,
+        Permission.JOBS_WORK,
     },
     Role.REVIEWER: frozenset({Permission.AGENTS_REVIEW, Permission.RUNS_READ, Permission.API_KEYS_WRITE}),
-    Role.APPROVER: frozenset({Permission.APPROVALS_DECIDE, Permission.RUNS_READ, Permission.API_KEYS_WRITE}),
+    Role.APPROVER: frozenset(
+        {Permission.APPROVALS_DECIDE, Permission.FLOWS_RUN, Permission.RUNS_READ, Permission.API_KEYS_WRITE}
+    ),
     Role.OPERATOR: frozenset(
         {
             Permission.RUNS_READ,
             Permission.RUNS_OPERATE,
+            Permission.FLOWS_DEPLOY,
+            Permission.FLOWS_RUN,
             Permission.EXECUTIONS_READ,
             Permission.PAYLOADS_DECODE,
             Permission.API_KEYS_WRITE,
