@@ -63,6 +63,10 @@ chaos: $(PROJECT_READY) ## Kill parts at random while work runs, then check that
 conformance: $(PROJECT_READY) ## Run a corpus of BPMN and FEEL cases: make conformance CORPUS=folder
 	@$(BIN)/python -m tests.conformance.run $(CORPUS) $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(PROJECT_READY) ## Throw random input at the engines for ten minutes; ARGS=--minutes=1 for less
+	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
+
 .PHONY: docs
 docs: $(PROJECT_READY) ## Regenerate the tables that are made from code
 	@$(BIN)/python -m cli.stack.settings_page
