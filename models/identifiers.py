@@ -37,12 +37,15 @@ PREFIXES = {
     "hold": "hold",
     "top_up": "topup",
     "policy": "pol",
+    "payment_method": "pmt",
+    "routing": "rte",
     "delivery": "dlv",
     "dead_letter": "dead",
     "webhook_endpoint": "whk",
     "job": "job",
     "incident": "inc",
     "message": "msg",
+    "flow_state": "state",
 }
 """Kind of thing → prefix of its identifiers. The only place a prefix is written."""
 
