@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -10,11 +10,15 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from activities.services import open_services
+from activities.temporal.client import connect
 from api.app import create_app
 from cli.stack.ports import free_ports
 from cli.stack.process import wait_until
 from cli.stack.secrets import SecretStore
 from models.settings import Settings
+from models.task_queues import TaskQueue
+from worker import running_workers
 
 TokenFor = Callable[..., str]
 """``token_for("ada", Role.DEVELOPER, tenant_id=...)``."""
@@ -58,3 +62,28 @@ def serving(settings: Settings) -> Generator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@contextmanager
+def working(settings: Settings, queues: Collection[TaskQueue]) -> Generator[None]:
+    """Run a worker of these queues on a thread of its own, so that it works while a test blocks."""
+    started, loop_of = threading.Event(), list[asyncio.AbstractEventLoop]()
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        loop_of.append(asyncio.get_running_loop())
+        async with open_services(settings, name="switchyard-test-worker") as services:
+            client = await connect(settings, services.objects)
+            async with running_workers(services, client, list(queues)):
+                started.set()
+                await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: started.is_set() or not thread.is_alive(), 60)
+        assert started.is_set()
+        yield
+    finally:
+        loop_of[0].call_soon_threadsafe(stop.set)
+        thread.join(30)
