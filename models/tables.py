@@ -6,10 +6,12 @@ import models.identity
 import models.ledger
 import models.mandate
 import models.marketplace
+import models.monitoring
 import models.payment
 import models.payout
 import models.policy
 import models.publishing
+import models.rate_limit
 import models.receipt
 import models.reconciliation
 import models.refund
@@ -25,10 +27,12 @@ _ = (
     models.ledger,
     models.mandate,
     models.marketplace,
+    models.monitoring,
     models.payment,
     models.payout,
     models.policy,
     models.publishing,
+    models.rate_limit,
     models.receipt,
     models.reconciliation,
     models.refund,
