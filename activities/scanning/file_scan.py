@@ -12,6 +12,7 @@ from activities.scanning.obfuscation import scan_obfuscation
 from activities.scanning.secrets_and_wallets import scan_secrets
 from activities.scanning.serialised import scan_serialised
 from activities.scanning.text_checks import looks_like_javascript, looks_like_python
+from activities.scanning.words import words_of
 from activities.scanning.yara_rules import scan_with_yara
 from models.manifest import Capability
 from models.scanning import Finding, ScannedFile, Severity
@@ -60,9 +61,10 @@ def scan_file(path: str, data: bytes, context: Context) -> FileResult:
     content.check_file(path, data, kind, out)
     if kind.is_text:
         _scan_source(text, kind.language, out, context)
-        scan_secrets(text, kind.language, out)
+        words = words_of(text)
+        scan_secrets(text, kind.language, words, out)
         if kind.language in ("python", "javascript", "typescript", "tsx"):
-            scan_obfuscation(text, kind.language, out)
+            scan_obfuscation(text, kind.language, words, out)
     scan_with_yara(data, kind.name, out)
     _scan_payloads(out, context, depth=1, budget=_Budget())
     content.check_disguise(path, kind, out)

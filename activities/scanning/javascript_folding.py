@@ -8,6 +8,7 @@ import json
 import math
 import operator
 import re
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -73,7 +74,8 @@ class JavaScriptFolder:
 
     def __init__(self, index: JavaScriptIndex, data: Mapping[str, Mapping[str, object]]) -> None:
         self.index = index
-        self.values = JavaScriptValues(index, self)
+        # The two ask each other; a weak side lets the tree go as soon as the file is done.
+        self.values = JavaScriptValues(index, weakref.proxy(self))
         self._data = data
         self._steps = 0
         self._total = 0

@@ -66,9 +66,18 @@ class JavaScriptValues:
         """Return what ``node`` refers to, or None."""
         if node is None:
             return None
-        resolver = _RESOLVERS.get(node.type)
+        kind = node.type
+        if kind == "identifier":
+            name = self.index.text(node)
+            bindings = self.index.lookup(name, self.index.scope_at(node.start_byte))
+            if not bindings and "\\" not in name:
+                return _FREE_NAMES.get(name)
+            known = id(bindings)
+            if known in self._names and "\\" not in name:
+                return self._names[known]
+        resolver = _RESOLVERS.get(kind)
         if resolver is None:
-            if node.type not in _WRAPPERS or not node.named_children:
+            if kind not in _WRAPPERS or not node.named_children:
                 return None
             return self.resolve(node.named_children[0])
         key = node.id
@@ -88,12 +97,11 @@ class JavaScriptValues:
             self._resolving.discard(key)
         if not self._resolving:
             self._question.clear()
-        # An answer cut short is kept from the second time on: tangled code must not cost more than it says.
-        again = key in self._tangled
-        self._tangled.add(key)
-        if self._cuts == before or not self._resolving or again:
+        if self._cuts == before or not self._resolving or key in self._tangled:
             self._memo[key] = result
         else:
+            # An answer cut short is kept from the second time on: tangled code must not cost more than it says.
+            self._tangled.add(key)
             self._question[key] = result
         return result
 
@@ -578,6 +586,9 @@ class JavaScriptValues:
         return self._origins_of_function(node, budget, active, depth)
 
 
+_FREE_NAMES: dict[str, Reference] = {name: Reference(name) for name in KNOWN_GLOBALS} | {
+    name: Reference("globalThis") for name in GLOBAL_OBJECTS
+}
 _LEAVES = frozenset(
     [
         "string",

@@ -8,6 +8,7 @@ decoders. Anything else, or any bound reached, folds to UNKNOWN (None stands for
 import ast
 import operator
 import string
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -112,7 +113,8 @@ class PythonFolder:
         self, index: PythonIndex, source: str, local_modules: Mapping[str, Mapping[str, object]]
     ) -> None:
         self.index = index
-        self.values = PythonValues(index, self)
+        # The two ask each other; a weak side lets the tree go as soon as the file is done.
+        self.values = PythonValues(index, weakref.proxy(self))
         self._lines = source.split("\n")
         self._local_modules = local_modules
         self._steps = 0
@@ -384,25 +386,27 @@ class PythonFolder:
         results: list[Any] = []
         bound: dict[str, Any] = dict(environment or {})
 
-        def run(level: int) -> None:
-            if level == len(node.generators):
-                if isinstance(node, ast.DictComp):
-                    results.append(
-                        (self._evaluate(node.key, scope, bound), self._evaluate(node.value, scope, bound))
-                    )
-                else:
-                    results.append(self._evaluate(node.elt, scope, bound))
-                return
-            generator = node.generators[level]
-            for item in _iterate(self._evaluate(generator.iter, scope, bound)):
-                self._assign(generator.target, item, bound)
-                if all(self._evaluate(condition, scope, bound) for condition in generator.ifs):
-                    run(level + 1)
-
-        run(0)
+        self._generate(node, 0, scope, bound, results)
         if isinstance(node, ast.DictComp):
             return dict(results)
         return set(results) if isinstance(node, ast.SetComp) else results
+
+    def _generate(
+        self, node: Any, level: int, scope: Scope, bound: dict[str, Any], results: list[Any]
+    ) -> None:
+        """Append what the comprehension gives from its ``for`` number ``level`` on."""
+        if level == len(node.generators):
+            if isinstance(node, ast.DictComp):
+                key = self._evaluate(node.key, scope, bound)
+                results.append((key, self._evaluate(node.value, scope, bound)))
+            else:
+                results.append(self._evaluate(node.elt, scope, bound))
+            return
+        generator = node.generators[level]
+        for item in _iterate(self._evaluate(generator.iter, scope, bound)):
+            self._assign(generator.target, item, bound)
+            if all(self._evaluate(condition, scope, bound) for condition in generator.ifs):
+                self._generate(node, level + 1, scope, bound, results)
 
     def _assign(self, target: ast.AST, value: Any, environment: dict[str, Any]) -> None:
         if isinstance(target, ast.Name):

@@ -71,7 +71,10 @@ def scan_python(
 ) -> None:
     """Apply every Python rule to one parsed file."""
     index = index_python(tree)
-    PythonRules(index, source, collector, local_modules).run()
+    try:
+        PythonRules(index, source, collector, local_modules).run()
+    finally:
+        index.release()
 
 
 class PythonRules:

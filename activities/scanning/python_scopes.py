@@ -99,6 +99,11 @@ class PythonIndex:
         self.names: list[tuple[ast.Name, Scope]] = []
         self.scopes: dict[int, Scope] = {}
 
+    def release(self) -> None:
+        """Untie scopes and bindings, which refer to each other, so that the tree is freed without a collector."""
+        for scope in (self.module, *self.scopes.values()):
+            scope.names.clear()
+
 
 _TELLING_ATTRIBUTES = FRAME_ATTRIBUTES | {
     "__globals__", "__subclasses__", "__builtins__", "__code__", "func_globals", "func_code", "__loader__", "environ",  # noqa: E501
@@ -118,8 +123,9 @@ def index_python(tree: ast.Module) -> PythonIndex:
     docstrings: set[int] = set()
     _note_docstring(tree, docstrings)
     stack: list[tuple[ast.AST, Scope, bool]] = [(node, index.module, False) for node in reversed(tree.body)]
+    pop, push, handlers, fields = stack.pop, stack.append, _HANDLERS, _FIELDS
     while stack:
-        node, scope, in_join = stack.pop()
+        node, scope, in_join = pop()
         kind = node.__class__
         if kind is ast.Name:
             if node.id in _EXECUTING_NAMES and node.ctx.__class__ is ast.Load:  # type: ignore[attr-defined]
@@ -127,26 +133,32 @@ def index_python(tree: ast.Module) -> PythonIndex:
             continue
         if kind is ast.Constant:
             value = node.value  # type: ignore[attr-defined]
-            if value.__class__ in (str, bytes) and len(value) > 3 and id(node) not in docstrings:
+            if value.__class__ in _TEXT_TYPES and len(value) > 3 and id(node) not in docstrings:
                 index.strings.append(node)  # type: ignore[arg-type]
             continue
         inner = scope
         joined = False
-        handler = _HANDLERS.get(kind)
+        handler = handlers.get(kind)
         if handler is not None:
             inner, joined = handler(node, scope, index, docstrings, in_join)
             if inner is not scope:
                 index.scopes[id(node)] = inner
-        children: list[tuple[ast.AST, Scope, bool]] = []
-        for value in node.__dict__.values():
+        # Most of a tree are leaves that no rule looks at: they are not worth a turn of the loop.
+        for name in fields[kind]:
+            value = getattr(node, name)
             if value.__class__ is list:
-                for item in value:
-                    if isinstance(item, ast.AST):
-                        children.append((item, inner, joined))  # noqa: PERF401
-            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
-                children.append((value, inner, joined))
-        children.reverse()
-        stack.extend(children)
+                for item in reversed(value):
+                    item_kind = item.__class__
+                    if item_kind not in _SILENT and (
+                        item_kind is not ast.Name or item.id in _EXECUTING_NAMES
+                    ):
+                        push((item, inner, joined))
+            elif value is not None:
+                value_kind = value.__class__
+                if value_kind not in _SILENT and (
+                    value_kind is not ast.Name or value.id in _EXECUTING_NAMES
+                ):
+                    push((value, inner, joined))
     _bind_arguments(index)
     return index
 
@@ -364,6 +376,17 @@ def _on_join(
     return scope, True
 
 
+_TEXT_TYPES = (str, bytes)
+_SILENT = frozenset({type(None), str, int, *ast.expr_context.__subclasses__(), *ast.operator.__subclasses__(),
+                     *ast.unaryop.__subclasses__(), *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__(), ast.Pass,
+                     ast.Break, ast.Continue, ast.alias})  # fmt: skip  # noqa: E501
+# Fields that hold nodes, last first: the stack turns them round.
+_PLAIN_FIELDS = frozenset({"ctx", "op", "ops", "type_comment", "kind", "id", "attr", "arg", "level", "conversion", "module", "type_ignores", "simple", "is_async"})  # noqa: E501
+_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(name for name in reversed(kind._fields) if name not in _PLAIN_FIELDS)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
 _HANDLERS: dict[type, Any] = {
     ast.Import: _on_import, ast.ImportFrom: _on_import_from, ast.Assign: _on_assign, ast.AnnAssign: _on_single_target,  # noqa: E501
     ast.NamedExpr: _on_single_target, ast.AugAssign: _on_augmented, ast.For: _on_for, ast.AsyncFor: _on_for,

@@ -75,6 +75,13 @@ class PythonValues:
         """Return what ``node`` refers to, or None."""
         if node is None or node.__class__ not in _RESOLVERS or len(self._resolving) > _MAX_RESOLVE_DEPTH:
             return None
+        if node.__class__ is ast.Name:
+            bindings = scope.lookup(node.id)  # type: ignore[attr-defined]
+            if not bindings:
+                return self._free_name(node.id)  # type: ignore[attr-defined]
+            known = id(bindings)
+            if known in self._names:
+                return self._names[known]
         key = (id(node), id(scope))
         if key in self._reference_memo:
             return self._reference_memo[key]
@@ -92,25 +99,18 @@ class PythonValues:
             self._resolving.discard(id(node))
         if not self._resolving:
             self._question.clear()
-        # An answer cut short is kept from the second time on: tangled code must not cost more than it says.
-        again = key in self._tangled
-        self._tangled.add(key)
-        if self._cuts == before or not self._resolving or again:
+        if self._cuts == before or not self._resolving or key in self._tangled:
             self._reference_memo[key] = result
         else:
+            # An answer cut short is kept from the second time on: tangled code must not cost more than it says.
+            self._tangled.add(key)
             self._question[key] = result
         return result
 
     def _name(self, node: ast.Name, scope: Scope) -> Reference | None:
         bindings = scope.lookup(node.id)
         if not bindings:
-            if node.id in ("__builtins__", "__builtin__"):
-                return Reference("builtins")
-            if node.id in ("__loader__", "__spec__"):
-                return Reference("importlib.loader")
-            if node.id in BUILTIN_NAMES:
-                return Reference(f"builtins.{node.id}")
-            return self._starred(node.id)
+            return self._free_name(node.id)
         known = id(bindings)
         if known in self._names:
             return self._names[known]
@@ -123,6 +123,9 @@ class PythonValues:
         if self._cuts == before:
             self._names[known] = best
         return best
+
+    def _free_name(self, name: str) -> Reference | None:
+        return _FREE_NAMES.get(name) or self._starred(name)
 
     def _starred(self, name: str) -> Reference | None:
         for binding in self.index.module.names.get("*", []):
@@ -494,6 +497,12 @@ class PythonValues:
         return Origin.NONE
 
 
+_FREE_NAMES = {name: Reference(f"builtins.{name}") for name in BUILTIN_NAMES} | {
+    "__builtins__": Reference("builtins"),
+    "__builtin__": Reference("builtins"),
+    "__loader__": Reference("importlib.loader"),
+    "__spec__": Reference("importlib.loader"),
+}
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _RESOLVERS: dict[type, Any] = {
     ast.Name: PythonValues._name, ast.Attribute: PythonValues._attribute, ast.Subscript: PythonValues._subscript,  # noqa: E501

@@ -5,7 +5,7 @@ A pattern alone also matches hashes and random text; base58check, bech32(m) and 
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from activities.scanning.findings import Collector
 from activities.scanning.keccak import keccak_256
@@ -61,13 +61,10 @@ _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BECH32_ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _MAX_ADDRESSES = 5
 _MAX_FOUND = 20
-_NOT_ALPHANUMERIC = bytes(
-    code if (chr(code).isalnum() and code < 128) or code in b"/+=_-" else 32 for code in range(256)
-)
 _SHORTEST, _LONGEST = 26, 112
 
 
-def scan_secrets(text: str, language: str, out: Collector) -> None:
+def scan_secrets(text: str, language: str, words: Set[str], out: Collector) -> None:
     """Report secrets, wallet addresses, sensitive paths and telling addresses of one text."""
     for name, marks, pattern in _SECRETS:
         if not any(mark in text for mark in marks):
@@ -76,7 +73,7 @@ def scan_secrets(text: str, language: str, out: Collector) -> None:
         if match and not _EXAMPLE.search(match.group(0)[:200]):
             out.add("secret.credential", text.count("\n", 0, match.start()) + 1, 0, name)
     found = 0
-    for kind, address, position in wallet_addresses(text):
+    for kind, address, position in wallet_addresses(text, words):
         out.add(
             "wallet.address",
             text.count("\n", 0, position) + 1,
@@ -100,17 +97,10 @@ def scan_secrets(text: str, language: str, out: Collector) -> None:
             out.add(rule, text.count("\n", 0, max(0, text.find(value))) + 1, 0, value)
 
 
-def _long_runs(text: str) -> list[str]:
-    """Return the whole runs of letters and digits as long as an address; in C, not by expression."""
-    words = text.encode("latin-1", "replace").translate(_NOT_ALPHANUMERIC).split()
-    long = [word.decode("latin-1") for word in words if _SHORTEST <= len(word) <= _LONGEST]
-    return [run for word in long for run in word.split("=") if run.isalnum() and len(run) >= _SHORTEST]
-
-
-def wallet_addresses(text: str) -> list[tuple[str, str, int]]:
-    """Return kind, address and position of every address with a valid checksum (at most 20)."""
+def wallet_addresses(text: str, words: Set[str]) -> list[tuple[str, str, int]]:
+    """Return kind, address and position of the addresses among ``words`` with a valid checksum (at most 20)."""
     found: list[tuple[str, str, int]] = []
-    for address in _long_runs(text):
+    for address in sorted(word for word in words if _SHORTEST <= len(word) <= _LONGEST and word.isalnum()):
         for kind, pattern, holds in _ADDRESSES:
             if pattern.fullmatch(address) and holds(address):
                 found.append((kind, address, text.find(address)))
