@@ -9,7 +9,15 @@ from collections.abc import Callable, Set
 
 from activities.scanning.findings import Collector
 from activities.scanning.keccak import keccak_256
-from activities.scanning.text_checks import exfiltration_address, metadata_address, sensitive_path
+from activities.scanning.marks import groups_in
+from activities.scanning.text_checks import (
+    EXFILTRATION_MARKS,
+    METADATA_MARKS,
+    PATH_MARKS,
+    exfiltration_address,
+    metadata_address,
+    sensitive_path,
+)
 from models.scanning import Severity
 
 _SECRETS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
@@ -48,6 +56,18 @@ _SECRETS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
         ),
     ),
 )
+_SECRET = "secret"
+_MARKS: dict[str, tuple[str, ...]] = {
+    _SECRET: tuple(sorted({mark for _, marks, _ in _SECRETS for mark in marks})),
+    "path": PATH_MARKS,
+    "exfiltration": EXFILTRATION_MARKS,
+    "metadata": METADATA_MARKS,
+}
+_FINDERS: tuple[tuple[str, str, Callable[[str], str | None]], ...] = (
+    ("path", "path.sensitive", sensitive_path),
+    ("exfiltration", "address.suspicious", exfiltration_address),
+    ("metadata", "address.metadata", metadata_address),
+)
 _EXAMPLE = re.compile(
     r"EXAMPLE|example|xxxx|XXXX|0000000|1234567890|test|dummy|user:pass|password|changeme", re.IGNORECASE
 )
@@ -66,7 +86,8 @@ _SHORTEST, _LONGEST = 26, 112
 
 def scan_secrets(text: str, language: str, words: Set[str], out: Collector) -> None:
     """Report secrets, wallet addresses, sensitive paths and telling addresses of one text."""
-    for name, marks, pattern in _SECRETS:
+    present = groups_in(text, _MARKS)
+    for name, marks, pattern in _SECRETS if _SECRET in present else ():
         if not any(mark in text for mark in marks):
             continue
         match = pattern.search(text)
@@ -87,12 +108,8 @@ def scan_secrets(text: str, language: str, words: Set[str], out: Collector) -> N
             break
     if language == "text":
         return
-    for rule, finder in (
-        ("path.sensitive", sensitive_path),
-        ("address.suspicious", exfiltration_address),
-        ("address.metadata", metadata_address),
-    ):
-        value = finder(text)
+    for group, rule, finder in _FINDERS:
+        value = finder(text) if group in present else None
         if value is not None:
             out.add(rule, text.count("\n", 0, max(0, text.find(value))) + 1, 0, value)
 

@@ -232,14 +232,14 @@ SHELL_CODE = re.compile(
 
 
 # A plain substring search is fifty times faster than the expressions, and nearly always enough.
-_PATH_MARKS = (".ssh", ".aws", ".kube", ".docker", ".git-cred", ".gnupg", "_history", ".electrum", ".bitcoin", ".ethereum", ".solana",  # noqa: E501
+PATH_MARKS = (".ssh", ".aws", ".kube", ".docker", ".git-cred", ".gnupg", "_history", ".electrum", ".bitcoin", ".ethereum", ".solana",  # noqa: E501
                ".config/gcloud", ".vault-token", "/etc/", "/root/.", "/proc/", "docker.sock", "/secrets/kubernetes", "wallet.dat", "Login Data",  # noqa: E501
                "Local Storage", ".db", "logins.json", "nkbihf", "User Data", "AppData", "release_agent")  # fmt: skip  # noqa: E501
-_EXFILTRATION_MARKS = ("discord", "telegram", "webhook", "pipedream", "requestbin", "ngrok", "burpcollab", "oastify", "oast.", "interact.sh",  # noqa: E501
+EXFILTRATION_MARKS = ("discord", "telegram", "webhook", "pipedream", "requestbin", "ngrok", "burpcollab", "oastify", "oast.", "interact.sh",  # noqa: E501
                        "dnslog", "ceye.io", "transfer.sh", "anonfiles", "gofile", "pastebin", "paste.ee", "hastebin", "rentry", "termbin",  # noqa: E501
                        "file.io", "0x0.st", "ipinfo", "ipify", "trycloudflare", "beeceptor", "hookb.in", "canarytokens", "githubusercontent",  # noqa: E501
                        ".onion")  # fmt: skip
-_METADATA_MARKS = (
+METADATA_MARKS = (
     "169.254.169.254",
     "metadata.google",
     "a9fea9fe",
@@ -267,7 +267,7 @@ def inline_interpreter(text: str) -> str | None:
 
 def sensitive_path(text: str) -> str | None:
     """Return a path of credentials or of the host named in ``text``, or None."""
-    if not _any_in(text, _PATH_MARKS):
+    if not _any_in(text, PATH_MARKS):
         return None
     match = _SENSITIVE_PATH.search(text)
     return match.group(0).strip()[:120] if match else None
@@ -275,7 +275,7 @@ def sensitive_path(text: str) -> str | None:
 
 def exfiltration_address(text: str) -> str | None:
     """Return an address often used for exfiltration named in ``text``, or None."""
-    if not _any_in(text.lower(), _EXFILTRATION_MARKS):
+    if not _any_in(text.lower(), EXFILTRATION_MARKS):
         return None
     match = _EXFILTRATION_HOST.search(text)
     return match.group(0)[:120] if match else None
@@ -283,7 +283,7 @@ def exfiltration_address(text: str) -> str | None:
 
 def metadata_address(text: str) -> str | None:
     """Return the cloud metadata address named in ``text``, or None."""
-    if not _any_in(text.lower(), _METADATA_MARKS):
+    if not _any_in(text.lower(), METADATA_MARKS):
         return None
     match = _METADATA_ADDRESS.search(text)
     return match.group(0) if match else None
