@@ -369,7 +369,7 @@ class PublishingActivities:
 
     @activity.defn(name="run_review_test")
     async def run_review_test(self, run: ReviewTestRun) -> ReviewTestResult:
-        """Run a version that awaits review in the sandbox, without network and without secrets.
+        """Run a version that awaits review in the sandbox, with its declared hosts and without secrets.
 
         Raises:
             CodeTamperedError: The stored code is not the scanned code.
@@ -392,6 +392,7 @@ class PublishingActivities:
                 "limits": SandboxLimits(
                     memory_mb=max(manifest.memory_mb, 64), timeout_ms=max(manifest.timeout_ms, 100)
                 ),
+                "network": manifest.network,
             }
         )
         result = await self._sandbox.run(request, heartbeat=activity.heartbeat)

@@ -23,6 +23,7 @@ from api.state import Services, ServicesDep
 from models.execution import CodeTamperedError
 from models.identifiers import Identifier
 from models.identity import Permission, Principal
+from models.manifest import AgentManifest, secret_config_keys
 from models.publishing import (
     AWAITING_REVIEW,
     AgentVersion,
@@ -35,6 +36,7 @@ from models.publishing import (
     RescanRequest,
     ReviewTest,
     ReviewTestResult,
+    TestRunSecretError,
     TooManyTestRunsError,
     Verb,
     VersionFileNotFoundError,
@@ -222,6 +224,7 @@ def _decision_of(version: AgentVersion, caller: Principal, verb: Verb) -> Decisi
         VersionNotFoundError,
         VersionNotPendingError,
         FourEyesError,
+        TestRunSecretError,
         TooManyTestRunsError,
         CodeTamperedError,
         IdempotencyKeyReusedError,
@@ -232,12 +235,19 @@ def _decision_of(version: AgentVersion, caller: Principal, verb: Verb) -> Decisi
 async def test_run(
     version_id: Identifier, body: TestRunRequest, caller: Reviewer, services: ServicesDep, once: OnceDep
 ) -> Response:
-    """Run a version that awaits review in the sandbox, without network; answers when it has ended."""
+    """Run a version that awaits review in the sandbox; answers when it has ended.
+
+    The declared hosts can be reached, but no credential is injected: a reviewer's secrets never meet code
+    that nobody has reviewed.
+    """
 
     async def work(test_id: str) -> Success[ReviewTestResult]:
         found = await visible_version(services, caller, version_id)
         if found.status not in AWAITING_REVIEW:
             raise VersionNotPendingError(version_id, found.status, found.reviewed_by)
+        secrets = secret_config_keys(AgentManifest.model_validate(found.manifest)) & body.config.keys()
+        if secrets:
+            raise TestRunSecretError(secrets)
         handle = services.temporal.get_workflow_handle_for(PublishReview.run, workflow_id(version_id))
         return success(
             await handle.execute_update(

@@ -342,6 +342,23 @@ def _check_json_schema(value: JsonObject) -> None:
         raise ValueError(f"is not a valid JSON Schema 2020-12: {str(error)[:200]}") from None
 
 
+def secret_config_keys(manifest: AgentManifest) -> set[str]:
+    """Name the configuration's values that must never enter a container.
+
+    Those are every value that the egress broker injects, and every property that the configuration's schema
+    marks ``writeOnly`` or of format ``password`` (JSON Schema 2020-12 §9.4, §7.3).
+    """
+    injected = {host.credential.config_key for host in manifest.network if host.credential is not None}
+    properties: dict[str, Any] = manifest.config_schema.get("properties", {})
+    marked = {
+        name
+        for name, schema in properties.items()
+        if isinstance(schema, dict)
+        and (schema.get("writeOnly") is True or schema.get("format") == "password")
+    }
+    return injected | marked
+
+
 def _check_references(value: object, depth: int) -> None:
     if depth > MAX_SCHEMA_DEPTH:
         raise ValueError(f"must be nested at most {MAX_SCHEMA_DEPTH} levels deep; flatten it")

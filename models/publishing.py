@@ -5,6 +5,7 @@ SHA-256 of its code, never to the agent: a new version never ships unreviewed.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -411,6 +412,20 @@ class VersionFileNotFoundError(NotFoundError):
             f"Version {version_id} has no file '{path[:200]}'; "
             f"GET /agent-versions/{version_id} lists its files.",
             details={"version_id": version_id, "path": path[:200]},
+        )
+
+
+class TestRunSecretError(InvalidRequestError):
+    """A test run's configuration holds a value that the manifest declares to be a secret."""
+
+    code = "TEST_RUN_SECRET"
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        named = sorted(keys)
+        super().__init__(
+            f"config.{named[0]} is a secret by the manifest, and a test run takes none. Leave it out; "
+            "requests that need it are refused by the egress broker and shown in the result's egress.",
+            details={"fields": [{"field": f"config.{key}", "rule": "secret"} for key in named]},
         )
 
 

@@ -59,6 +59,47 @@ async def test_a_test_run_names_where_the_output_breaks_its_schema(
     assert result["output_violations"][0]["field"] == "answer"
 
 
+FETCHING = """
+import json, urllib.request
+for host in ("declared.invalid", "other.invalid"):
+    try:
+        urllib.request.urlopen(f"http://{host}/", timeout=10)
+    except OSError:
+        pass
+print(json.dumps({}))
+"""
+
+
+async def test_a_test_run_reaches_the_declared_hosts_only(world: World, sandbox_worker: None) -> None:
+    network = [{"host": "declared.invalid", "port": 80}]
+    result = await tried(world, {"main.py": FETCHING}, network=network, capabilities=["network"])
+    assert result["exit_reason"] == "success"
+    decisions = {decision["host"]: decision["reason"] for decision in result["egress"]}
+    assert "resolve" in decisions["declared.invalid"], "its name was looked up"
+    assert "not declared" in decisions["other.invalid"]
+
+
+async def test_a_test_run_takes_no_secrets(world: World, sandbox_worker: None) -> None:
+    network = [
+        {
+            "host": "api.example.com",
+            "credential": {"config_key": "api_key", "header": "Authorization", "prefix": "Bearer "},
+        }
+    ]
+    schema = {
+        "type": "object",
+        "properties": {"api_key": {"type": "string"}, "pin": {"type": "string", "writeOnly": True}},
+    }
+    declared = manifest(unique("secretive"), network=network, capabilities=["network"], config_schema=schema)
+    answer = await world.market.submit(world.developer, ECHO, declared)
+    path = f"/agent-versions/{answer.json()['data']['version_id']}/test-runs"
+    refused = await world.reviewer.call("POST", path, {"config": {"api_key": "hush", "pin": "1"}})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "TEST_RUN_SECRET")
+    named = [field["field"] for field in refused.json()["error"]["details"]["fields"]]
+    assert named == ["config.api_key", "config.pin"]
+    assert "hush" not in refused.text
+
+
 @pytest.mark.parametrize("runtime", ["python", "node"])
 async def test_a_new_agent_runs_in_the_local_sandbox(
     agent_image: Settings,
