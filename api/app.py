@@ -15,6 +15,7 @@ import api.health
 import api.identity
 import api.issuer
 import api.marketplace
+import api.monitoring
 import api.payment
 import api.publishing
 import api.rail_webhooks
@@ -42,6 +43,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     # Before the runs: `stream` is no run's id.
     api.streams.router,
     api.event.router,
+    api.monitoring.router,
     api.run_control.router,
     api.websocket.router,
     api.webhook.router,
