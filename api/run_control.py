@@ -13,11 +13,18 @@ from api.errors import TemporalUnavailableError
 from api.event import RunView, show_run
 from api.idempotency import IdempotencyInProgressError, IdempotencyKeyReusedError, Once, OnceDep
 from api.state import Services, ServicesDep
-from models.execution import CancelExecution, ExecutionEndedError
+from models.execution import ExecutionEndedError
 from models.identifiers import Identifier
 from models.identity import Permission, Principal
 from models.run import TERMINAL_STATUSES
-from models.run_control import COMMANDS, RunCommand, RunCommandRefusedError
+from models.run_control import (
+    COMMANDS,
+    RunCommand,
+    RunCommandRefusedError,
+    RunNotPausableError,
+    RunNotPausedError,
+    RunOrder,
+)
 from models.timeouts import UPDATE_RPC_TIMEOUT
 
 router = APIRouter(tags=["runs"])
@@ -44,6 +51,8 @@ REFUSALS: Responses = errors(
     RunNotFoundError,
     RunCommandRefusedError,
     ExecutionEndedError,
+    RunNotPausableError,
+    RunNotPausedError,
     IdempotencyKeyReusedError,
     IdempotencyInProgressError,
     TemporalUnavailableError,
@@ -62,7 +71,7 @@ async def cancel_run(
 async def pause_run(
     run_id: Identifier, body: CommandRequest, caller: Operator, services: ServicesDep, once: OnceDep
 ) -> Response:
-    """Hold a run where it stands, if its kind can be held."""
+    """Hold a run where it stands; an execution can be held until its container starts."""
     return await _command(RunCommand.PAUSE, run_id, body, caller, services, once)
 
 
@@ -89,7 +98,7 @@ async def _command(
             raise RunCommandRefusedError(run_id, run.kind, run.status, command)
         await services.temporal.get_workflow_handle(run.workflow_id).execute_update(
             command.value,
-            CancelExecution(requested_by=caller.user_id, reason=body.reason),
+            RunOrder(requested_by=caller.user_id, reason=body.reason),
             rpc_timeout=UPDATE_RPC_TIMEOUT,
         )
         async with services.database.tenant(caller.tenant_id) as connection:

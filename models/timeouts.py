@@ -58,5 +58,8 @@ SANDBOX_RETRY = RetryPolicy(
 )
 """Three attempts at infrastructure failures; the agent's own failure is a result, not an error."""
 
+PAUSE_LIMIT = timedelta(hours=24)
+"""An execution paused for longer is cancelled: the hold on its price must not outlive what rails allow."""
+
 UPDATE_RPC_TIMEOUT = timedelta(seconds=20)
 """How long the API waits for a workflow's answer before it says 503 with the identifier to poll."""

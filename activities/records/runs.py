@@ -7,7 +7,7 @@ from typing import Any
 
 from activities.records.database import Connection
 from models.errors import NotFoundError
-from models.event import STATUS_EVENTS, NewEvent, RunEvent
+from models.event import STATUS_EVENTS, EventType, NewEvent, RunEvent
 from models.identifiers import new_identifier
 from models.run import TERMINAL_STATUSES, TRANSITIONS, Run, RunStatus, RunTransitionError
 
@@ -96,7 +96,8 @@ async def append_events(
 
     The run's row is locked until the transaction ends. An event whose key the run holds already is dropped,
     so a retried writer changes nothing. A change of status appends the event that reports it, last, unless
-    ``events`` brings one of that type. Asking for the status the run has is no change.
+    ``events`` brings one of that type or says that the run was resumed.
+    Asking for the status the run has is no change.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -104,7 +105,8 @@ async def append_events(
     """
     report = None
     reported = None if status is None else STATUS_EVENTS.get(status)
-    if reported is not None and all(event.type is not reported for event in events):
+    told = {reported, EventType.RUN_RESUMED}
+    if reported is not None and all(event.type not in told for event in events):
         # The key is made of the number that the change gets, which the function knows.
         report = json.dumps(_stored(NewEvent(type=reported, key="")))
     parameters = {
