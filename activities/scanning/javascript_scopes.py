@@ -144,6 +144,8 @@ class JavaScriptIndex:
 
     def __init__(self, source: bytes, tree: Tree, name: str) -> None:
         self.source = source
+        # Positions in bytes are positions in the text when every character is one byte.
+        self._ascii = source.decode() if source.isascii() else None
         self.root = tree.root_node
         self.captures: dict[str, list[Node]] = QueryCursor(_query(name)).captures(self.root)
         self.program = Scope(None, None, 0, len(source))
@@ -159,6 +161,8 @@ class JavaScriptIndex:
 
     def text(self, node: Node) -> str:
         """Return the source text of ``node``."""
+        if self._ascii is not None:
+            return self._ascii[node.start_byte : node.end_byte]
         return self.source[node.start_byte : node.end_byte].decode("utf-8", "replace")
 
     def scope_at(self, position: int) -> Scope:

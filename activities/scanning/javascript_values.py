@@ -56,6 +56,7 @@ class JavaScriptValues:
         self._memo: dict[int, Reference | None] = {}
         self._question: dict[int, Reference | None] = {}
         self._names: dict[int, Reference | None] = {}
+        self._members: dict[str, Reference | None] = {}
         self._returns: dict[int, list[Node]] = {}
         self._cuts = 0
         self._tangled: set[int] = set()
@@ -241,17 +242,19 @@ class JavaScriptValues:
         return Reference(found.path, found.hidden or raw != name, found.reflective)
 
     def _assigned_member(self, name: str) -> Reference | None:
+        if name in self._members:
+            return self._members[name]
+        before = self._cuts
+        found: Reference | None = None
         for binding in self.index.members.get(name, []):
-            if binding.node is not None and binding.node.type in (
-                "identifier",
-                "member_expression",
-                "subscript_expression",
-                "call_expression",
-            ):
+            if binding.node is not None and binding.node.type in _REFERRING:
                 reference = self.resolve(binding.node)
                 if reference is not None and _executing(reference.path):
-                    return reference
-        return None
+                    found = reference
+                    break
+        if self._cuts == before:
+            self._members[name] = found
+        return found
 
     def _subscript(self, node: Node) -> Reference | None:
         object_node = node.child_by_field_name("object")
@@ -589,6 +592,7 @@ class JavaScriptValues:
 _FREE_NAMES: dict[str, Reference] = {name: Reference(name) for name in KNOWN_GLOBALS} | {
     name: Reference("globalThis") for name in GLOBAL_OBJECTS
 }
+_REFERRING = frozenset({"identifier", "member_expression", "subscript_expression", "call_expression"})
 _LEAVES = frozenset(
     [
         "string",

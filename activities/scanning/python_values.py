@@ -66,6 +66,7 @@ class PythonValues:
         self._question: dict[tuple[int, int], Reference | None] = {}
         self._origin_question: dict[int, int] = {}
         self._names: dict[int, Reference | None] = {}
+        self._members: dict[str, Reference | None] = {}
         self._cuts = 0
         self._tangled: set[tuple[int, int]] = set()
 
@@ -163,12 +164,20 @@ class PythonValues:
 
     def _member(self, node: ast.Attribute) -> Reference | None:
         """Resolve ``self.run`` when some ``x.run = os.system`` is seen."""
-        for binding in self.index.members.get(node.attr, []):
+        name = node.attr
+        if name in self._members:
+            return self._members[name]
+        before = self._cuts
+        found: Reference | None = None
+        for binding in self.index.members.get(name, []):
             if binding.kind == "value":
                 reference = self.resolve(binding.node, binding.scope)
                 if reference is not None and _is_sensitive(reference.path):
-                    return reference
-        return None
+                    found = reference
+                    break
+        if self._cuts == before:
+            self._members[name] = found
+        return found
 
     def _subscript(self, node: ast.Subscript, scope: Scope) -> Reference | None:
         base = self.resolve(node.value, scope)
