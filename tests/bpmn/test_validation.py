@@ -251,3 +251,9 @@ def test_the_extension_attributes_of_other_modellers_are_understood():
     assert work["own"].due_date is not None
     assert work["own"].due_date.language == "feel"
     assert (work["retry"].retries, work["retry"].retry_backoff) != (None, None)
+
+
+def test_a_scope_that_duplicate_identifiers_make_its_own_parent_is_refused():
+    cancel = '<endEvent id="c"><cancelEventDefinition/></endEvent>'
+    data = bpmn(f'<subProcess id="a"><subProcess id="a">{cancel}</subProcess></subProcess>')
+    assert (Rule.DUPLICATE_ID, "a") in errors(data)

@@ -124,8 +124,12 @@ def _check_cancel(context: _Context, node: FlowNode) -> None:
             )
         return
     current = context.nodes.get(node.parent or "")
-    while current is not None and current.kind is not NodeKind.TRANSACTION:
+    seen: set[str] = set()  # identifiers used twice can make a scope its own parent
+    while current is not None and current.kind is not NodeKind.TRANSACTION and current.id not in seen:
+        seen.add(current.id)
         current = context.nodes.get(current.parent or "")
+    if current is not None and current.kind is not NodeKind.TRANSACTION:
+        current = None
     if current is None:
         context.error(
             Rule.TRANSACTION,

@@ -21,6 +21,8 @@ from workflows.bpmn.timing import TimerValueError, compute
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_EVENTS = 200_000
+MAX_TRACE = 100_000
+"""Lines of a trace that are kept; an endless loop writes a million."""
 
 
 class Outcome(NamedTuple):
@@ -177,7 +179,8 @@ class Simulation:
         if self.cut is not None:
             simulated.state = self.cut(simulated.state)
         for command in found:
-            self.trace.append(Entry(self.now, simulated.number, simulated.graph.id, command))
+            if len(self.trace) < MAX_TRACE:
+                self.trace.append(Entry(self.now, simulated.number, simulated.graph.id, command))
             self._obey(simulated, command)
 
     def _obey(self, simulated: Simulated, command: out.Command) -> None:
