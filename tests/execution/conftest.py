@@ -1,6 +1,6 @@
 """A world with everything real: servers, containers, a worker in this process, the API in this process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -14,6 +14,7 @@ from models.settings import Settings
 from models.task_queues import TaskQueue
 from tests.api.calling import client_of, running
 from tests.builders import Marketplace, Person, manifest, unique
+from tests.severable import SeverableEngine
 from worker import running_workers
 
 
@@ -27,6 +28,7 @@ class World:
     developer: Person
     reviewer: Person
     user: Person
+    engine: SeverableEngine
 
     async def agent(self, code: str, *, runtime: str = "python", **changes: object) -> str:
         """Publish an agent of one file and deploy it as the user; returns the deployment's id."""
@@ -37,13 +39,20 @@ class World:
 
 
 @pytest.fixture(scope="session")
+def engine(agent_image: Settings) -> Iterator[SeverableEngine]:
+    forwarded = SeverableEngine(agent_image.docker_host)
+    yield forwarded
+    forwarded.close()
+
+
+@pytest.fixture(scope="session")
 def sandbox_settings(
-    services: Settings, agent_image: Settings, tmp_path_factory: pytest.TempPathFactory
+    services: Settings, engine: SeverableEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> Settings:
     secrets = SecretStore(tmp_path_factory.mktemp("execution-secrets"))
     return services.model_copy(
         update={
-            "docker_host": agent_image.docker_host,
+            "docker_host": engine.docker_host,
             "jwt_signing_key_file": secrets.issuer_key_file(),
             "jwt_jwks_url": "",
         }
@@ -70,7 +79,7 @@ async def api_client(world_services: Services, worker: None) -> AsyncIterator[ht
 
 
 @pytest.fixture(scope="session")
-async def world(world_services: Services, api_client: httpx.AsyncClient) -> World:
+async def world(world_services: Services, api_client: httpx.AsyncClient, engine: SeverableEngine) -> World:
     market = Marketplace(api_client)
     user = await market.person("uma", "user")
     await market.fund(user, 90_000)
@@ -81,4 +90,5 @@ async def world(world_services: Services, api_client: httpx.AsyncClient) -> Worl
         developer=await market.person("dev", "developer"),
         reviewer=await market.person("rhea", "reviewer"),
         user=user,
+        engine=engine,
     )

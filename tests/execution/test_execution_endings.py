@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from activities.temporal.client import connect
 from models.search_attributes import TENANT_ID
@@ -61,3 +61,38 @@ async def test_a_run_whose_code_is_gone_is_lost_at_once_and_not_charged(world: W
     attempts = [event.activity_task_started_event_attributes.attempt for event in history.events]
     assert max(attempts) == 1, "no retry brings the code back"
     await replays(world, execution_id, "infrastructure_lost")
+
+
+async def failures(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """The codes with which activities failed that are waiting for their next attempt."""
+    pending = (await handle.describe()).raw_description.pending_activities
+    return [each.last_failure.application_failure_info.type for each in pending if each.attempt > 1]
+
+
+async def test_an_engine_that_is_away_for_a_moment_costs_an_attempt_and_not_the_run(world: World) -> None:
+    deployment_id = await world.agent(ECHO)
+    client = await connect(world.settings, world.services.objects)
+    with world.engine.severed():
+        execution_id = await start(world, deployment_id, {"n": 1})
+        handle = client.get_workflow_handle(f"agent-execution/{execution_id}")
+        assert await eventually(lambda: failures(handle), timeout=30) == ["SANDBOX_UNAVAILABLE"]
+    shown = await ended(world, execution_id)
+    assert (shown["status"], shown["outputs"]) == ("success", {"echo": {"n": 1}})
+    await replays(world, execution_id, "retried")
+
+
+async def test_an_engine_that_stays_away_loses_the_run_after_three_attempts_and_nobody_pays(
+    world: World,
+) -> None:
+    before = await balance(world)
+    deployment_id = await world.agent(ECHO)
+    client = await connect(world.settings, world.services.objects)
+    with world.engine.severed():
+        execution_id = await start(world, deployment_id)
+        shown = await ended(world, execution_id)
+    assert (shown["status"], shown["error"]["code"]) == ("failed", "INFRASTRUCTURE_LOST")
+    history = await client.get_workflow_handle(f"agent-execution/{execution_id}").fetch_history()
+    attempts = [event.activity_task_started_event_attributes.attempt for event in history.events]
+    assert max(attempts) == 3
+    assert await balance(world) == before
+    await replays(world, execution_id, "engine_lost")
