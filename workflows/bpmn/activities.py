@@ -197,8 +197,8 @@ class Activities(Compensating):
         Raises:
             StuckError: A part of the request cannot be computed.
         """
-        data = instance.data or {}
-        attempt = data.get("attempt", 0) + 1
+        data = instance.data
+        attempt = 1 if data is None else data.get("attempt", 0) + 1
         type_ = None
         retries = None
         details: dict[str, Any] = {}
@@ -211,10 +211,10 @@ class Activities(Compensating):
         if called is not None and work is not None and not work.definition.pass_all_in:
             pass_all = False
         variables = self.visible(instance) if pass_all else (instance.vars or {})
-        instance.data = (
-            {**data, "job": kind, "attempt": attempt} if data else {"job": kind, "attempt": attempt}
-        )
-        if data:
+        if data is None:
+            instance.data = {"job": kind, "attempt": attempt}
+        else:
+            instance.data = {**data, "job": kind, "attempt": attempt}
             instance.data.pop("stage", None)
         self.commands.append(
             StartJob(instance.key, node.id, kind, type_, dict(variables), attempt, retries, details)

@@ -99,24 +99,30 @@ class Instance:
 
     def copy(self) -> "Instance":
         """Return an independent copy; variable values are shared, being never changed in place."""
-        twin = Instance(self.key, self.node, self.parent, self.role)
-        twin.vars = None if self.vars is None else dict(self.vars)
-        twin.data = None if self.data is None else {k: _unshare(v) for k, v in self.data.items()}
-        twin.joins = None if self.joins is None else {k: dict(v) for k, v in self.joins.items()}
-        twin.ledger = None if self.ledger is None else list(self.ledger)
-        if self.children:
-            twin.children = dict(self.children)
-        if self.subs:
-            twin.subs = list(self.subs)
+        # Without the constructor, which would build what is replaced here: this is the cost of `step`.
+        twin = _blank(Instance)
+        twin.key = self.key
+        twin.node = self.node
+        twin.parent = self.parent
+        twin.role = self.role
+        twin.vars = None if self.vars is None else self.vars.copy()
+        data = twin.data = None if self.data is None else self.data.copy()
+        if data:
+            for name, value in data.items():
+                kind = type(value)
+                if kind is list or kind is dict:
+                    data[name] = value.copy()
+        joins = twin.joins = None if self.joins is None else self.joins.copy()
+        if joins:
+            for name, counts in joins.items():
+                joins[name] = counts.copy()
+        twin.ledger = None if self.ledger is None else self.ledger.copy()
+        twin.children = self.children.copy()
+        twin.subs = self.subs.copy()
         return twin
 
 
-def _unshare(value: Any) -> Any:
-    if type(value) is list:
-        return list(value)
-    if type(value) is dict:
-        return dict(value)
-    return value
+_blank = object.__new__
 
 
 class State:
@@ -172,15 +178,18 @@ class State:
 
     def copy(self) -> "State":
         """Return an independent copy."""
-        twin = State(self.definition)
+        twin = _blank(State)
+        twin.definition = self.definition
         twin.semantics = self.semantics
         twin.status = self.status
         twin.next_key = self.next_key
-        twin.instances = {key: instance.copy() for key, instance in self.instances.items()}
-        twin.subs = dict(self.subs)
-        twin.queue = list(self.queue)
-        twin.inbox = list(self.inbox)
-        twin.incidents = dict(self.incidents)
+        twin.instances = instances = self.instances.copy()
+        for key, instance in instances.items():
+            instances[key] = instance.copy()
+        twin.subs = self.subs.copy()
+        twin.queue = self.queue.copy()
+        twin.inbox = self.inbox.copy()
+        twin.incidents = self.incidents.copy()
         twin.continues = self.continues
         twin.business_key = self.business_key
         return twin

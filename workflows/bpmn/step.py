@@ -63,21 +63,23 @@ def apply(graph: Graph, state: State, event: Input) -> list[Command]:
     if state.definition != graph.sha256:
         raise DefinitionMismatchError(state.definition, graph.sha256)
     machine = Machine(graph, state, event.now)
-    if state.status == "suspended" and isinstance(event, _HELD):
+    kind = type(event)
+    status = state.status
+    if status == "suspended" and kind in _HELD:
         state.inbox.append(inputs.to_json(event))
-        machine.trace("held", graph.id, 0, type(event).__name__)
+        machine.trace("held", graph.id, 0, kind.__name__)
         return machine.commands
-    if not isinstance(event, inputs.Start | inputs.Cancel) and state.status not in ("active", "suspended"):
-        if isinstance(event, _REFUSABLE):
+    if status != "active" and status != "suspended" and kind not in _FIRST_AND_LAST:
+        if kind in _REFUSABLE:
             raise StepRefusedError(f"The instance is {state.status}.", "It takes no more operations.")
-        machine.trace("ignored", graph.id, 0, type(event).__name__)
+        machine.trace("ignored", graph.id, 0, kind.__name__)
         return machine.commands
-    if not isinstance(event, inputs.Continued):
+    if kind is not inputs.Continued:
         state.continues = 0
     if state.queue:
         machine.restore_queue()
     try:
-        _HANDLERS[type(event)](machine, event)
+        _HANDLERS[kind](machine, event)
     except StuckError as stuck:
         _hold(machine, stuck)
     if state.status == "active":
@@ -94,25 +96,30 @@ def _hold(machine: Machine, stuck: StuckError) -> None:
         machine.raise_incident(root, stuck)
 
 
-_HELD = (
-    inputs.JobCompleted,
-    inputs.JobFailed,
-    inputs.JobError,
-    inputs.JobEscalated,
-    inputs.TimerFired,
-    inputs.MessageReceived,
-    inputs.SignalReceived,
-    inputs.ActivateElements,
-    inputs.CompleteAdHoc,
+_FIRST_AND_LAST = frozenset({inputs.Start, inputs.Cancel})
+_HELD = frozenset(
+    {
+        inputs.JobCompleted,
+        inputs.JobFailed,
+        inputs.JobError,
+        inputs.JobEscalated,
+        inputs.TimerFired,
+        inputs.MessageReceived,
+        inputs.SignalReceived,
+        inputs.ActivateElements,
+        inputs.CompleteAdHoc,
+    }
 )
-_REFUSABLE = (
-    inputs.Modify,
-    inputs.ResolveIncident,
-    inputs.Suspend,
-    inputs.Resume,
-    inputs.VariablesChanged,
-    inputs.ActivateElements,
-    inputs.CompleteAdHoc,
+_REFUSABLE = frozenset(
+    {
+        inputs.Modify,
+        inputs.ResolveIncident,
+        inputs.Suspend,
+        inputs.Resume,
+        inputs.VariablesChanged,
+        inputs.ActivateElements,
+        inputs.CompleteAdHoc,
+    }
 )
 
 
@@ -216,9 +223,13 @@ def _job_completed(machine: Machine, event: inputs.JobCompleted) -> None:
     instance = _working(machine, event.key, "JobCompleted")
     if instance is None:
         return
-    instance.data = {name: value for name, value in (instance.data or {}).items() if name != "job"} or None
-    machine.close_incident(instance)
-    if machine.is_ad_hoc(instance):
+    if instance.data is not None:
+        del instance.data["job"]
+        if not instance.data:
+            instance.data = None
+    if machine.state.incidents:
+        machine.close_incident(instance)
+    if instance.role == Role.SCOPE and machine.is_ad_hoc(instance):
         machine.dirty[instance.key] = None
         try:
             machine.agent_answer(instance, event.variables)
