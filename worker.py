@@ -6,7 +6,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,8 +21,10 @@ from activities.execution import ExecutionActivities
 from activities.payment import PaymentActivities
 from activities.payout import PayoutActivities, PayoutRails, open_payout_rails
 from activities.publishing import PublishingActivities
+from activities.rails.protocol import OutsideRail
 from activities.rails.registry import open_rails, outside_rails
 from activities.reconciliation import ReconciliationActivities
+from activities.run_control import RunControlActivities
 from activities.sandbox.runner import SandboxRunner
 from activities.sandbox.settings import SandboxSettings
 from activities.services import Services, open_services
@@ -111,12 +113,16 @@ def create_worker(client: Client, queue: TaskQueue, work: QueueWork) -> Worker:
 
 
 def work_of(
-    services: Services, sandbox: SandboxRunner | None, payout_rails: PayoutRails
+    services: Services,
+    sandbox: SandboxRunner | None,
+    payout_rails: PayoutRails,
+    outside: Iterable[OutsideRail] = (),
 ) -> dict[TaskQueue, QueueWork]:
     """Say which workflows and activities each task queue has."""
     publishing = PublishingActivities(services, sandbox)
     execution = ExecutionActivities(services, sandbox)
-    rails = open_rails(services.database)
+    run_control = RunControlActivities(services.database)
+    rails = open_rails(services.database, outside)
     payment = PaymentActivities(services.database, services.signer, rails)
     reconciliation = ReconciliationActivities(services.database, services.objects, rails, services.signer)
     payout = PayoutActivities(services, payout_rails)
@@ -140,9 +146,12 @@ def work_of(
                 publishing.list_versions_due,
                 publishing.rescan_version,
                 execution.accept_execution,
+                execution.queue_execution,
                 execution.keep_outcome,
                 execution.complete_execution,
                 execution.fail_execution,
+                run_control.pause_run,
+                run_control.resume_run,
                 payout.open_payout,
                 payout.tell_developer,
             ],
@@ -153,6 +162,7 @@ def work_of(
         ),
         TaskQueue.MONEY: QueueWork(
             activities=[
+                payment.authorise,
                 payment.settle,
                 payment.release,
                 reconciliation.sweep_settlements,
@@ -197,7 +207,7 @@ async def running_workers(
             await stack.enter_async_context(delivering(services.database, services.key_ring))
         outside = await stack.enter_async_context(outside_rails(services.settings))
         payout_rails: PayoutRails = {**open_payout_rails(services.database), **outside}
-        work = work_of(services, sandbox, payout_rails)
+        work = work_of(services, sandbox, payout_rails, outside.values())
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]
         for worker in workers:
             await stack.enter_async_context(worker)

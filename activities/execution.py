@@ -12,6 +12,8 @@ from temporalio import activity
 
 from activities.execution_log import ExecutionLog
 from activities.payment import check_mandate, mint_mandate, record_denied_intent, reserve
+from activities.rails.registry import configured_rails
+from activities.records.database import Connection
 from activities.records.executions import (
     DeployedAgent,
     count_in_statistics,
@@ -84,6 +86,8 @@ class ExecutionActivities:
     async def accept_execution(self, request: ExecutionRequest) -> ExecutionAccepted:
         """Create run and execution and hold the price, in one transaction; safe to repeat.
 
+        Where an outside rail has to hold the price, the execution is not queued yet.
+
         Raises:
             PlatformError: The purchase is refused; the denied intent is recorded, nothing else is.
         """
@@ -119,28 +123,29 @@ class ExecutionActivities:
                         execution_id=request.execution_id,
                         purchase_intent_id=view.execution.purchase_intent_id,
                     )
-                reservation = await reserve(connection, purchase)
-                await insert_execution(connection, request, reservation.intent_id)
-                await append_events(
-                    connection,
-                    request.execution_id,
-                    [
-                        NewEvent(
-                            type=EventType.RUN_QUEUED,
-                            key="queued",
-                            data={"agent": request.agent_slug, "version_id": request.version_id},
-                        )
-                    ],
-                    status=RunStatus.QUEUED,
+                reservation = await reserve(
+                    connection, purchase, configured=configured_rails(self._services.settings)
                 )
+                await insert_execution(connection, request, reservation.intent_id)
+                if not reservation.authorising:
+                    await _queue(connection, request)
                 return ExecutionAccepted(
-                    execution_id=request.execution_id, purchase_intent_id=reservation.intent_id
+                    execution_id=request.execution_id,
+                    purchase_intent_id=reservation.intent_id,
+                    authorising=reservation.authorising,
                 )
         except PlatformError as error:
             if not error.retryable:
                 async with self._database.platform() as connection:
                     await record_denied_intent(connection, purchase, error)
             raise
+
+    @activity.defn(name="queue_execution")
+    async def queue_execution(self, request: ExecutionRequest) -> None:
+        """Queue an execution whose price an outside rail holds by now; safe to repeat."""
+        async with self._database.platform() as connection:
+            if (await lock_run(connection, request.execution_id)).status is RunStatus.PENDING:
+                await _queue(connection, request)
 
     @activity.defn(name="run_agent")
     async def run_agent(self, run: AgentRun) -> AgentRunOutcome:
@@ -350,6 +355,15 @@ class ExecutionActivities:
         return ExecutionResult(
             execution_id=end.execution_id, status=EXECUTION_STATUS[status], failure=failure.value
         )
+
+
+async def _queue(connection: Connection, request: ExecutionRequest) -> None:
+    queued = NewEvent(
+        type=EventType.RUN_QUEUED,
+        key="queued",
+        data={"agent": request.agent_slug, "version_id": request.version_id},
+    )
+    await append_events(connection, request.execution_id, [queued], status=RunStatus.QUEUED)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@
 never an execution without its hold nor a hold without its execution.
 """
 
+import hashlib
 from datetime import datetime
 
-from activities.rails.registry import Rails, route
+from activities.rails.registry import Rails
 from activities.rails.wallet import hold as hold_in_wallet
 from activities.records.database import Connection, Database
 from activities.records.payment import (
@@ -21,8 +22,12 @@ from activities.records.payment import (
     move_hold,
     settlement_of_intent,
 )
+from activities.records.payment_methods import active_methods
 from activities.records.policies import count_spending, current_policy
+from activities.records.routing import current_routing
 from activities.records.runs import append_events, lock_run
+from activities.records.wallets import available
+from models.canonical import canonical_json
 from models.errors import PlatformError
 from models.event import EventType, NewEvent
 from models.identifiers import new_identifier
@@ -41,16 +46,21 @@ from models.payment import (
     ReserveRequest,
     SettlementStatus,
 )
+from models.payment_method import PaymentMethod
 from models.policy import CostCapExceededError, PaymentPolicy, PolicyRules
-from models.rail import RailName, RailRequest, Settled
+from models.rail import AuthoriseRequest, RailName, RailRequest, Settled
+from models.routing import PayerMeans
 
 
-async def reserve(connection: Connection, request: ReserveRequest) -> Reservation:
+async def reserve(
+    connection: Connection, request: ReserveRequest, *, configured: frozenset[RailName] = frozenset()
+) -> Reservation:
     """Judge a purchase and hold its price, in the caller's platform transaction; safe to repeat.
 
     The run's row must exist in the transaction. After any of the errors the transaction must roll back;
     the refusal is then kept with ``record_denied_intent`` in another one. An amount of zero passes the
-    policy but holds nothing.
+    policy but holds nothing. Where the routing chooses one of the ``configured`` outside rails, the request
+    to hold is stored, and `activities.authorisation.authorise` is due before anything runs.
 
     Raises:
         RunNotFoundError: The execution has no run.
@@ -79,9 +89,10 @@ async def reserve(connection: Connection, request: ReserveRequest) -> Reservatio
             amount=request.amount,
             limit=limits.daily_limit_per_user,
         )
-    intent = _intent(request, IntentStatus.APPROVED, policy, now)
+    rail, method = await _route(connection, request, configured)
+    intent = _intent(request, IntentStatus.APPROVED, policy, now, rail)
     await insert_intent(connection, intent)
-    hold_id = await _hold(connection, intent) if request.amount else None
+    hold = await _hold(connection, intent, method) if request.amount else None
     price = {"amount": intent.amount, "currency": intent.currency, "rail": intent.rail}
     events = [
         NewEvent(
@@ -90,12 +101,33 @@ async def reserve(connection: Connection, request: ReserveRequest) -> Reservatio
             data={"intent_id": intent.id, "policy_id": policy.id, "vendor": intent.vendor} | price,
         )
     ]
-    if hold_id is not None:
+    if hold is not None:
+        facts = {"hold_id": hold.id} | price
         events.append(
-            NewEvent(type=EventType.PAYMENT_HELD, key="payment.held", data={"hold_id": hold_id} | price)
+            NewEvent(type=EventType.PAYMENT_AUTHORISING, key="payment.authorising", data=facts)
+            if hold.status is HoldStatus.AUTHORISING
+            else NewEvent(type=EventType.PAYMENT_HELD, key="payment.held", data=facts)
         )
     await append_events(connection, request.execution_id, events)
-    return _reservation(intent, hold_id)
+    return _reservation(intent, hold)
+
+
+async def _route(
+    connection: Connection, request: ReserveRequest, configured: frozenset[RailName]
+) -> tuple[RailName, PaymentMethod | None]:
+    """Choose the rail by the routing in force; for an outside one also the payer's method there.
+
+    The wallet's balance is read without its lock here: its floor decides when the money is held.
+    """
+    methods = await active_methods(connection, request.tenant_id, request.user_id) if configured else {}
+    routing = await current_routing(connection)
+    means = PayerMeans(
+        usable=configured & methods.keys(),
+        wallet_covers=await available(connection, request.tenant_id, request.user_id, request.currency)
+        >= request.amount,
+    )
+    rail = routing.rules.choose(request.amount, request.currency, means)
+    return rail, methods.get(rail)
 
 
 async def record_denied_intent(connection: Connection, request: ReserveRequest, error: PlatformError) -> None:
@@ -105,7 +137,8 @@ async def record_denied_intent(connection: Connection, request: ReserveRequest, 
     """
     policy = await current_policy(connection, request.tenant_id)
     now = await database_now(connection)
-    intent = _intent(request, IntentStatus.DENIED, policy, now)
+    rail = RailName.WALLET if request.amount else RailName.FREE
+    intent = _intent(request, IntentStatus.DENIED, policy, now, rail)
     intent.denial_code, intent.denial_message = error.code, error.message
     await insert_intent(connection, intent)
     exists = await connection.execute("SELECT FROM runs WHERE id = %s", [request.execution_id])
@@ -169,6 +202,11 @@ async def _begin_release(
     )
     if hold.status is HoldStatus.RELEASED:
         return None, outcome
+    if hold.status is HoldStatus.AUTHORISING:
+        # What the rail holds can be given back once it has said whether it holds anything.
+        raise ReleaseUnknownError(
+            request.execution_id, "the rail has not said yet whether it holds the price"
+        )
     if hold.status is HoldStatus.HELD:
         await move_hold(connection, hold.id, HoldStatus.RELEASING, reason=request.reason)
     return hold, outcome
@@ -212,7 +250,7 @@ async def uncount(connection: Connection, intent: PurchaseIntent, amount: int) -
 
 
 def _intent(
-    request: ReserveRequest, status: IntentStatus, policy: PaymentPolicy, now: datetime
+    request: ReserveRequest, status: IntentStatus, policy: PaymentPolicy, now: datetime, rail: RailName
 ) -> PurchaseIntent:
     orchestrator = request.orchestrator
     return PurchaseIntent(
@@ -231,7 +269,7 @@ def _intent(
         cost_cap=request.cost_cap,
         description=request.description,
         meta=dict(request.metadata),
-        rail=route(request.amount),
+        rail=rail,
         status=status,
         policy_id=policy.id,
         policy_hash=policy.rules_hash,
@@ -239,7 +277,8 @@ def _intent(
     )
 
 
-async def _hold(connection: Connection, intent: PurchaseIntent) -> str:
+async def _hold(connection: Connection, intent: PurchaseIntent, method: PaymentMethod | None) -> PaymentHold:
+    """Hold the price in the wallet, or store what the outside rail will be asked, to the byte."""
     hold = PaymentHold(
         id=new_identifier("hold"),
         tenant_id=intent.tenant_id,
@@ -250,20 +289,26 @@ async def _hold(connection: Connection, intent: PurchaseIntent) -> str:
         amount=intent.amount,
         currency=intent.currency,
     )
-    await insert_hold(connection, hold)
-    await hold_in_wallet(
-        connection,
-        RailRequest(
-            reference=hold.id,
-            amount=intent.amount,
-            currency=intent.currency,
-            tenant_id=intent.tenant_id,
-            user_id=intent.user_id,
-            description=intent.description,
-        ),
-        execution_id=intent.execution_id,
+    request = RailRequest(
+        reference=hold.id,
+        amount=intent.amount,
+        currency=intent.currency,
+        tenant_id=intent.tenant_id,
+        user_id=intent.user_id,
+        description=intent.description,
     )
-    return hold.id
+    if method is None:
+        await insert_hold(connection, hold)
+        await hold_in_wallet(connection, request, execution_id=intent.execution_id)
+        return hold
+    asked = AuthoriseRequest(
+        **request.model_dump(), customer=method.customer, method=method.method, phone=method.phone
+    )
+    hold.status, hold.payment_method_id = HoldStatus.AUTHORISING, method.id
+    hold.authorise_key = hashlib.sha256(b"authorise\x00" + hold.id.encode()).hexdigest()
+    hold.authorise_body = canonical_json(asked.model_dump(mode="json"))
+    await insert_hold(connection, hold)
+    return hold
 
 
 async def _reserved_before(
@@ -272,11 +317,10 @@ async def _reserved_before(
     again = (request.tenant_id, request.user_id, request.agent_id, request.amount, request.currency)
     if again != (intent.tenant_id, intent.user_id, intent.agent_id, intent.amount, intent.currency):
         raise ReservationMismatchError(request.execution_id)
-    hold = await lock_hold(connection, intent.id)
-    return _reservation(intent, None if hold is None else hold.id)
+    return _reservation(intent, await lock_hold(connection, intent.id))
 
 
-def _reservation(intent: PurchaseIntent, hold_id: str | None) -> Reservation:
+def _reservation(intent: PurchaseIntent, hold: PaymentHold | None) -> Reservation:
     assert intent.execution_id is not None
     return Reservation(
         intent_id=intent.id,
@@ -284,5 +328,6 @@ def _reservation(intent: PurchaseIntent, hold_id: str | None) -> Reservation:
         rail=RailName(intent.rail),
         amount=intent.amount,
         currency=intent.currency,
-        hold_id=hold_id,
+        hold_id=None if hold is None else hold.id,
+        authorising=hold is not None and hold.status is HoldStatus.AUTHORISING,
     )

@@ -7,10 +7,12 @@ from pydantic import BaseModel
 
 import api.checkpoint
 import api.ledger
+import api.payment_method
 import api.payout
 import api.receipts
 import api.reconciliation
 import api.refund
+import api.routing
 import api.wallet
 from activities.mandate import describe_mandate
 from activities.records.payment import find_intent
@@ -48,6 +50,8 @@ router.include_router(api.receipts.router)
 router.include_router(api.payout.router)
 router.include_router(api.refund.router)
 router.include_router(api.reconciliation.router)
+router.include_router(api.payment_method.router)
+router.include_router(api.routing.router)
 
 _payments = APIRouter(tags=["payments"])
 

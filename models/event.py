@@ -39,6 +39,7 @@ class EventType(StrEnum):
     AGENT_TAMPERED = "agent.tampered"
     PAYMENT_INTENT_APPROVED = "payment.intent_approved"
     PAYMENT_INTENT_DENIED = "payment.intent_denied"
+    PAYMENT_AUTHORISING = "payment.authorising"
     PAYMENT_HELD = "payment.held"
     PAYMENT_MANDATE_MINTED = "payment.mandate_minted"
     PAYMENT_SETTLE_REQUESTED = "payment.settle_requested"

@@ -207,6 +207,8 @@ class ExecutionAccepted(BaseModel):
 
     execution_id: str
     purchase_intent_id: str | None = None
+    authorising: bool = False
+    """An outside rail must hold the price before the execution is queued."""
 
 
 class AgentRun(BaseModel):

@@ -4,6 +4,7 @@
 
     purchase_intent: approved | denied;  approved → closed
     hold:            held → captured | releasing → released
+                     (outside rails begin at authorising → held | declined)
     settlement:      requested → sent → settled | declined | unknown;  unknown → settled | declined
     payment:         settled
 
@@ -19,7 +20,7 @@ from pydantic import Field as Described
 from sqlalchemy import BigInteger, CheckConstraint, Date, Index, LargeBinary, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from models.errors import ConflictError, NotFoundError, UnavailableError
+from models.errors import ConflictError, NotFoundError, PlatformError, UnavailableError
 from models.mandate import Digest
 from models.money import MAX_AMOUNT, Currency, MinorUnits
 from models.policy import Vendor
@@ -42,6 +43,9 @@ class IntentStatus(StrEnum):
 class HoldStatus(StrEnum):
     """Our record of money held at a rail."""
 
+    AUTHORISING = "authorising"
+    """An outside rail is asked; nothing runs before it has answered."""
+    DECLINED = "declined"
     HELD = "held"
     CAPTURED = "captured"
     RELEASING = "releasing"
@@ -108,6 +112,16 @@ class Reservation(BaseModel):
     currency: str
     hold_id: str | None
     """None where the amount is zero."""
+    authorising: bool = False
+    """The rail has yet to be asked: nothing may run before `activities.authorisation.authorise`."""
+
+
+class AuthoriseHold(BaseModel):
+    """Ask the outside rail to hold an execution's price."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    execution_id: str
 
 
 class MintRequest(BaseModel):
@@ -247,6 +261,32 @@ class SettlementUnknownError(UnavailableError):
         )
 
 
+class AuthorisationDeclinedError(PlatformError):
+    """The payer's bank, or the rail, refused to hold the price; nothing runs and nobody is charged."""
+
+    code = "PAYMENT_METHOD_DECLINED"
+    http_status = 402
+
+    def __init__(self, rail: str, decline_code: str, message: str) -> None:
+        super().__init__(
+            f"{rail} refused to hold the price ({decline_code}): {message[:500] or 'no reason given'}. "
+            "Nothing was charged. Use another payment method.",
+            details={"rail": rail, "decline_code": decline_code},
+        )
+
+
+class AuthorisationUnknownError(UnavailableError):
+    """The rail has not said yet whether it holds the price; asking again is safe."""
+
+    code = "AUTHORISATION_UNKNOWN"
+
+    def __init__(self, execution_id: str, reason: str) -> None:
+        super().__init__(
+            f"Whether the price of {execution_id} is held is not known yet: {reason[:500]}",
+            details={"execution_id": execution_id},
+        )
+
+
 class ReleaseUnknownError(UnavailableError):
     """The rail has not said yet whether the hold is void; asking again is safe."""
 
@@ -332,7 +372,19 @@ class PaymentHold(Record, table=True):
     status: HoldStatus = Field(default=HoldStatus.HELD, sa_type=Text)
     reason: str | None = None
     """Why it was released."""
+    payment_method_id: str | None = None
+    """Over which of the payer's methods; None for the wallet."""
+    authorise_key: str | None = Field(default=None, unique=True)
+    """Idempotency key of the request to hold; None where the hold is our own."""
+    authorise_body: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """The exact bytes that are sent, however often."""
+    attempts: int = 0
+    provider_ref: str | None = None
+    decline_code: str | None = None
+    decline_message: str | None = None
+    unknown_reason: str | None = None
     created_at: datetime = time_field()
+    first_sent_at: datetime | None = time_field(nullable=True)
     ended_at: datetime | None = time_field(nullable=True)
 
 

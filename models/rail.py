@@ -21,6 +21,8 @@ class RailName(StrEnum):
     """Executions without a price: nothing moves, the protocol is the same."""
     STRIPE = "stripe"
     CASHFREE = "cashfree"
+    X402 = "x402"
+    """Signed transfers enclosed with the request (HTTP 402), settled through a facilitator."""
 
 
 class RailRequest(BaseModel):

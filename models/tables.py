@@ -8,6 +8,7 @@ import models.mandate
 import models.marketplace
 import models.monitoring
 import models.payment
+import models.payment_method
 import models.payout
 import models.policy
 import models.publishing
@@ -15,6 +16,7 @@ import models.rate_limit
 import models.receipt
 import models.reconciliation
 import models.refund
+import models.routing
 import models.run
 import models.stream
 import models.wallet
@@ -29,6 +31,7 @@ _ = (
     models.marketplace,
     models.monitoring,
     models.payment,
+    models.payment_method,
     models.payout,
     models.policy,
     models.publishing,
@@ -36,6 +39,7 @@ _ = (
     models.receipt,
     models.reconciliation,
     models.refund,
+    models.routing,
     models.run,
     models.stream,
     models.wallet,

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         FailureCode,
     )
     from models.mandate import MandateExpiredError
-    from models.payment import ReleaseRequest, SettlementStatus, SettleRequest
+    from models.payment import AuthoriseHold, ReleaseRequest, SettlementStatus, SettleRequest
     from models.run import RunStatus
     from models.search_attributes import RUN_STATUS
     from models.task_queues import TaskQueue
@@ -44,7 +44,7 @@ Answer = TypeVar("Answer")
 
 @workflow.defn(name="AgentExecution")
 class AgentExecution:
-    """Reserve the price, run the agent, settle; or release, when it did not succeed.
+    """Reserve the price, authorise it where a rail outside has to, run the agent, settle; or release.
 
     Trigger: ``POST /agents/{id}/execute``, as update-with-start.
     Messages: the update ``accepted`` answers once the price is held (or refuses with the reason); the
@@ -103,7 +103,7 @@ class AgentExecution:
 
     @cancel.validator
     def _may_cancel(self, wish: CancelExecution) -> None:
-        if self._stage not in {"reserving", "running"}:
+        if self._stage not in {"reserving", "authorising", "running"}:
             raise ExecutionEndedError(self._request.execution_id, self._stage)
 
     @workflow.query
@@ -114,7 +114,7 @@ class AgentExecution:
     async def _reserve(self) -> bool:
         """Queue the execution with its price held; False when the purchase is refused."""
         try:
-            self._accepted = await self._to_its_end(
+            accepted = await self._to_its_end(
                 workflow.execute_local_activity_method(
                     ExecutionActivities.accept_execution,
                     self._request,
@@ -123,6 +123,9 @@ class AgentExecution:
                     summary="reserve",
                 )
             )
+            if accepted.authorising:
+                await self._authorise()
+            self._accepted = accepted
         except (ActivityError, ApplicationError) as error:
             # A local activity's failure arrives as it is, not wrapped.
             refusal = refusal_of(error)
@@ -134,6 +137,33 @@ class AgentExecution:
             self._enter("refused", RunStatus.FAILED, refusal.message)
             return False
         return True
+
+    async def _authorise(self) -> None:
+        """Let the outside rail hold the price, then queue; a refusal is the execution's recorded end.
+
+        A wish to cancel waits for the rail's answer: what it holds can only be given back once it is known.
+        """
+        self._enter("authorising", RunStatus.PENDING, "The payment rail is asked to hold the price.")
+        try:
+            await self._to_its_end(
+                workflow.execute_activity_method(
+                    PaymentActivities.authorise,
+                    AuthoriseHold(execution_id=self._request.execution_id),
+                    task_queue=TaskQueue.MONEY,
+                    start_to_close_timeout=RAIL_TIMEOUT,
+                    retry_policy=RAIL_RETRY,
+                    summary="authorise",
+                )
+            )
+        except ActivityError as error:
+            refusal = refusal_of(error)
+            if refusal is not None:
+                declined = _unpaid(FailureCode.PAYMENT_DECLINED, refusal.message)
+                await self._record(
+                    ExecutionActivities.fail_execution, self._end(declined), "record the refusal"
+                )
+            raise
+        await self._record(ExecutionActivities.queue_execution, self._request, "queue")
 
     async def _run_agent(self) -> AgentRunOutcome:
         """Dispatch and run the agent, as often as its manifest allows; every way to fail is an outcome."""

@@ -57,6 +57,20 @@ class CashfreeRail:
         """Close the connections."""
         await self._client.close()
 
+    async def look_up_method(self, *, customer: str, method: str, user_id: str) -> RailAnswer:
+        """Read the customer's saved instrument; customers there have our users' identifiers."""
+        if customer != user_id:
+            return Declined(code="not_yours", message="the customer id is not your user id")
+        path = f"/pg/customers/{quote(customer, safe='')}/instruments/{quote(method, safe='')}"
+        answer = await self._get(path)
+        if isinstance(answer, Unknown):
+            return answer
+        if not answer.succeeded:
+            return Declined(code="not_found", message="there is no such instrument")
+        if answer.body.get("customer_id") != customer or answer.body.get("instrument_status") != "ACTIVE":
+            return Declined(code="not_active", message="the instrument is not active, or not the customer's")
+        return Settled(provider_ref=method, amount=0)
+
     async def authorise(self, *, key: str, body: bytes) -> RailAnswer:
         """Open the order of our reference and pay it with the customer's saved instrument, not captured."""
         request = AuthoriseRequest.model_validate_json(body)

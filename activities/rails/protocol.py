@@ -46,6 +46,14 @@ class Rail(Protocol):
 class OutsideRail(Rail, Protocol):
     """A rail whose books are somebody else's. Amounts in answers are what the rail says, in minor units."""
 
+    async def look_up_method(self, *, customer: str, method: str, user_id: str) -> RailAnswer:
+        """Tell whether the payer ``user_id`` has the stored method there; changes nothing.
+
+        Settled, with an amount of zero, when the rail knows both and the customer is that user; declined when
+        it says otherwise; unknown when it does not answer.
+        """
+        ...
+
     async def authorise(self, *, key: str, body: bytes) -> RailAnswer:
         """Hold what ``body`` (a canonical ``AuthoriseRequest``) says; settled with the amount held."""
         ...

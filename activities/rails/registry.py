@@ -1,32 +1,53 @@
-"""Which rails this process has, and which one a purchase takes."""
+"""Which rails this process has."""
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from activities.rails.cashfree import CashfreeRail
 from activities.rails.free import FreeRail
-from activities.rails.protocol import Rail
+from activities.rails.protocol import OutsideRail, Rail
 from activities.rails.stripe import StripeRail
 from activities.rails.wallet import WalletRail
 from activities.records.database import Database
-from models.rail import RailName
+from models.rail import RailName, RailNotConfiguredError
 from models.settings import Settings
 
 
 class Rails:
     """The rails by name."""
 
-    def __init__(self, rails: Iterable[Rail]) -> None:
-        """Offer ``rails``."""
-        self._rails = {rail.name: rail for rail in rails}
+    def __init__(self, rails: Iterable[Rail], outside: Iterable[OutsideRail] = ()) -> None:
+        """Offer ``rails``, and those whose books are somebody else's."""
+        self._outside = {rail.name: rail for rail in outside}
+        self._rails = {rail.name: rail for rail in rails} | self._outside
 
     def __getitem__(self, name: RailName) -> Rail:
         return self._rails[RailName(name)]
 
+    def outside(self, name: RailName) -> OutsideRail:
+        """Return an outside rail.
 
-def open_rails(database: Database) -> Rails:
-    """Return every rail that works without further settings."""
-    return Rails([FreeRail(), WalletRail(database)])
+        Raises:
+            RailNotConfiguredError: This process has no credentials for it.
+        """
+        try:
+            return self._outside[RailName(name)]
+        except KeyError:
+            raise RailNotConfiguredError(name) from None
+
+
+def open_rails(database: Database, outside: Iterable[OutsideRail] = ()) -> Rails:
+    """Return every rail that works without further settings, and the outside rails that are given."""
+    return Rails([FreeRail(), WalletRail(database)], outside)
+
+
+def configured_rails(settings: Settings) -> frozenset[RailName]:
+    """Return the outside rails that the settings have credentials for."""
+    given = {
+        RailName.STRIPE: bool(settings.stripe_api_key.get_secret_value()),
+        RailName.CASHFREE: bool(settings.cashfree_client_id),
+    }
+    return frozenset(name for name, configured in given.items() if configured)
 
 
 @asynccontextmanager
@@ -46,8 +67,3 @@ async def outside_rails(settings: Settings) -> AsyncGenerator[dict[str, StripeRa
         for rail in rails.values():
             stack.push_async_callback(rail.close)
         yield rails
-
-
-def route(amount: int) -> RailName:
-    """Choose the rail of a purchase: the wallet, or none at all where the price is zero."""
-    return RailName.FREE if amount == 0 else RailName.WALLET

@@ -47,6 +47,26 @@ class StripeRail:
         """Close the connections."""
         await self._client.close()
 
+    async def look_up_method(self, *, customer: str, method: str, user_id: str) -> RailAnswer:
+        """Read the customer, whose ``metadata[user_id]`` says who it is, and the method attached to it."""
+        for path, named in (
+            (f"/v1/customers/{quote(customer, safe='')}", "customer"),
+            (f"/v1/payment_methods/{quote(method, safe='')}", "payment method"),
+        ):
+            answer = await self._client.call("GET", path)
+            if isinstance(answer, Unknown):
+                return answer
+            if not answer.succeeded or answer.body.get("deleted") is True:
+                return Declined(code="not_found", message=f"there is no such {named}")
+            if named == "customer":
+                metadata = answer.body.get("metadata")
+                owner = metadata.get("user_id") if isinstance(metadata, dict) else None
+                if owner != user_id:
+                    return Declined(code="not_yours", message="the customer's metadata[user_id] is not yours")
+            elif answer.body.get("customer") != customer:
+                return Declined(code="not_attached", message="the method is not attached to the customer")
+        return Settled(provider_ref=method, amount=0)
+
     async def authorise(self, *, key: str, body: bytes) -> RailAnswer:
         """Hold an amount on the customer's stored payment method, without the customer being there."""
         request = AuthoriseRequest.model_validate_json(body)

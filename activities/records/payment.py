@@ -36,9 +36,18 @@ ON CONFLICT DO NOTHING
 """
 
 _INSERT_HOLD = """
-INSERT INTO payment_holds (id, tenant_id, user_id, intent_id, execution_id, rail, amount, currency, status)
+INSERT INTO payment_holds (id, tenant_id, user_id, intent_id, execution_id, rail, amount, currency, status,
+    payment_method_id, authorise_key, authorise_body, attempts)
 VALUES (%(id)s, %(tenant_id)s, %(user_id)s, %(intent_id)s, %(execution_id)s, %(rail)s, %(amount)s,
-    %(currency)s, %(status)s)
+    %(currency)s, %(status)s, %(payment_method_id)s, %(authorise_key)s, %(authorise_body)s, 0)
+"""
+
+_UPDATE_AUTHORISATION = """
+UPDATE payment_holds
+SET status = %(status)s, provider_ref = %(provider_ref)s, decline_code = %(decline_code)s,
+    decline_message = %(decline_message)s, unknown_reason = %(unknown_reason)s,
+    ended_at = CASE WHEN %(status)s = 'declined' THEN now() END
+WHERE id = %(id)s
 """
 
 _INSERT_MANDATE = """
@@ -150,6 +159,29 @@ async def move_hold(
         "UPDATE payment_holds SET status = %(status)s, reason = coalesce(%(reason)s, reason), "
         "ended_at = CASE WHEN %(status)s IN ('captured', 'released') THEN now() END WHERE id = %(id)s",
         {"status": status, "reason": reason, "id": hold_id},
+    )
+
+
+async def mark_authorisation_sent(connection: Connection, hold_id: str) -> None:
+    """Note, before the rail is called, that it is."""
+    await connection.execute(
+        "UPDATE payment_holds SET attempts = attempts + 1, "
+        "first_sent_at = coalesce(first_sent_at, clock_timestamp()) WHERE id = %s",
+        [hold_id],
+    )
+
+
+async def update_authorisation(connection: Connection, hold: PaymentHold) -> None:
+    """Write what the rail answered to the request to hold."""
+    await connection.execute(_UPDATE_AUTHORISATION, hold.model_dump())
+
+
+async def deny_intent(connection: Connection, intent_id: str, code: str, message: str) -> None:
+    """Mark an approved intent as denied after all: the rail refused to hold its price."""
+    await connection.execute(
+        "UPDATE purchase_intents SET status = %s, denial_code = %s, denial_message = %s, closed_at = now() "
+        "WHERE id = %s AND status = %s",
+        [IntentStatus.DENIED, code, message, intent_id, IntentStatus.APPROVED],
     )
 
 

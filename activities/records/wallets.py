@@ -35,6 +35,16 @@ async def open_wallet(connection: Connection, tenant_id: str, user_id: str, curr
     return await find_wallet(connection, wallet.id, owner_id=user_id)
 
 
+async def available(connection: Connection, tenant_id: str, user_id: str, currency: str) -> int:
+    """Read what the user's wallet can spend in a currency, in minor units; zero where there is none."""
+    cursor = await connection.execute(
+        "SELECT balance FROM ledger_accounts WHERE id = %s",
+        [wallet_account(tenant_id, user_id, currency).id],
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else row["balance"]
+
+
 async def find_wallet(connection: Connection, wallet_id: str, *, owner_id: str | None) -> WalletView:
     """Read one wallet; ``owner_id`` limits it to one user's.
 

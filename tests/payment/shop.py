@@ -6,11 +6,13 @@ from typing import Any
 
 from psycopg.rows import DictRow
 
+from activities.authorisation import authorise
 from activities.mandate import mint_mandate
 from activities.purchase import release, reserve
 from activities.rails.registry import Rails
 from activities.records.database import Database
 from activities.records.ledger import find_account, post, sums_by_currency, unsound_accounts
+from activities.records.payment_methods import insert_payment_method
 from activities.records.policies import replace_policy
 from activities.records.runs import append_events, create_run, read_events
 from activities.settlement import settle
@@ -28,6 +30,7 @@ from models.ledger import (
 )
 from models.mandate import MandateInfo
 from models.payment import (
+    AuthoriseHold,
     MintRequest,
     Party,
     ReleaseOutcome,
@@ -37,7 +40,9 @@ from models.payment import (
     SettlementOutcome,
     SettleRequest,
 )
+from models.payment_method import PaymentMethod
 from models.policy import CurrencyLimits, PolicyRules
+from models.rail import RailName
 from models.run import Run, RunKind, RunStatus
 from models.wallet import wallet_account
 
@@ -58,6 +63,8 @@ class Shop:
         default_factory=lambda: Party(user_id=new_identifier("user"), tenant_id=new_identifier("tenant"))
     )
     agent_id: str = field(default_factory=lambda: new_identifier("agent"))
+    configured: frozenset[RailName] = frozenset()
+    """Outside rails that the installation has credentials for."""
 
     def request(self, amount: int = 50, **changes: Any) -> ReserveRequest:
         facts: dict[str, Any] = {
@@ -105,7 +112,24 @@ class Shop:
         )
         async with self.store.platform() as connection:
             await create_run(connection, run)
-            return await reserve(connection, request)
+            return await reserve(connection, request, configured=self.configured)
+
+    async def pays_with(self, rail: RailName, method: str = "pm_card", phone: str = "+910000000000") -> None:
+        """Register a payment method, as the API does once the rail has confirmed it."""
+        registered = PaymentMethod(
+            id=new_identifier("payment_method"),
+            tenant_id=self.tenant_id,
+            user_id=self.user_id,
+            rail=rail,
+            customer=self.user_id,
+            method=method,
+            phone=phone,
+        )
+        async with self.store.platform() as connection:
+            await insert_payment_method(connection, registered)
+
+    async def authorise(self, execution_id: str) -> Reservation:
+        return await authorise(self.store, self.rails, AuthoriseHold(execution_id=execution_id))
 
     async def mint(self, execution_id: str, **changes: Any) -> MandateInfo:
         facts: dict[str, Any] = {

@@ -150,11 +150,11 @@ async def test_expiry_after_the_request_was_recorded_does_not_hinder_collecting(
     await shop.fund(100)
     request = shop.request(50)
     await shop.reserve(request)
-    await backdate(shop, request.execution_id, seconds=599)
+    await backdate(shop, request.execution_id, seconds=598)
     await shop.execute(request.execution_id)
     async with shop.store.platform() as connection:
         await record_settlement(connection, shop.signer, SettleRequest(execution_id=request.execution_id))
-        await connection.execute("SELECT pg_sleep(1.2)")
+        await connection.execute("SELECT pg_sleep(2.2)")
     assert (await shop.settle(request.execution_id)).amount == 50
 
 
