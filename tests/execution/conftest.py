@@ -37,6 +37,18 @@ class World:
         registered = await self.market.publish(self.developer, self.reviewer, {entry: code}, declared)
         return await self.market.deploy(self.user, registered["agent_id"])
 
+    async def code_key(self, deployment_id: str) -> str:
+        """Where the deployed version's code lies in S3."""
+        async with self.services.database.platform() as connection:
+            found = await connection.execute(
+                "SELECT v.code_s3_key FROM agent_deployments d JOIN agent_versions v ON v.id = d.version_id "
+                "WHERE d.id = %s",
+                [deployment_id],
+            )
+            row = await found.fetchone()
+        assert row is not None
+        return str(row["code_s3_key"])
+
 
 @pytest.fixture(scope="session")
 def engine(agent_image: Settings) -> Iterator[SeverableEngine]:

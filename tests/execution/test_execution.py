@@ -135,16 +135,7 @@ async def test_cancelling_kills_the_container_and_releases_the_hold(world: World
 async def test_code_that_is_not_the_reviewed_code_is_never_run(world: World) -> None:
     before = await balance(world)
     deployment_id = await world.agent(ECHO)
-    async with world.services.database.platform() as connection:
-        row = await (
-            await connection.execute(
-                "SELECT v.code_s3_key FROM agent_deployments d JOIN agent_versions v ON v.id = d.version_id "
-                "WHERE d.id = %s",
-                [deployment_id],
-            )
-        ).fetchone()
-    assert row is not None
-    await world.services.objects.put(row["code_s3_key"], b"something else")
+    await world.services.objects.put(await world.code_key(deployment_id), b"something else")
     shown = await ended(world, await start(world, deployment_id))
     assert (shown["status"], shown["error"]["code"]) == ("failed", "CODE_TAMPERED")
     assert await balance(world) == before

@@ -42,16 +42,7 @@ async def test_a_refused_purchase_ends_its_workflow_as_refused(world: World) -> 
 async def test_a_run_whose_code_is_gone_is_lost_at_once_and_not_charged(world: World) -> None:
     before = await balance(world)
     deployment_id = await world.agent(ECHO)
-    async with world.services.database.platform() as connection:
-        row = await (
-            await connection.execute(
-                "SELECT v.code_s3_key FROM agent_deployments d JOIN agent_versions v ON v.id = d.version_id "
-                "WHERE d.id = %s",
-                [deployment_id],
-            )
-        ).fetchone()
-    assert row is not None
-    await world.services.objects.delete(row["code_s3_key"])
+    await world.services.objects.delete(await world.code_key(deployment_id))
     execution_id = await start(world, deployment_id)
     shown = await ended(world, execution_id)
     assert (shown["status"], shown["error"]["code"]) == ("failed", "INFRASTRUCTURE_LOST")
