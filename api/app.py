@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 import api.asyncapi
 import api.codec
+import api.consumer_group
 import api.event
 import api.execution
 import api.health
@@ -47,6 +48,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.run_control.router,
     api.websocket.router,
     api.webhook.router,
+    api.consumer_group.router,
     api.rail_webhooks.router,
     api.publishing.router,
     api.review.router,

@@ -19,6 +19,7 @@ import cli.demo
 import cli.deploy
 import cli.executions
 import cli.flows
+import cli.groups
 import cli.keys
 import cli.login
 import cli.mail
@@ -29,6 +30,7 @@ import cli.review
 import cli.runs
 import cli.stack.commands
 import cli.wallet
+import cli.webhooks
 from cli.exit import ExitStatus, status_of
 from models.errors import PlatformError
 
@@ -42,6 +44,8 @@ MODULES: tuple[ModuleType, ...] = (
     cli.deploy,
     cli.executions,
     cli.runs,
+    cli.groups,
+    cli.webhooks,
     cli.flows,
     cli.wallet,
     cli.receipts,

@@ -7,11 +7,17 @@ from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint, t
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
-from models.errors import AuthenticationError, InvalidRequestError, NotFoundError
+from models.errors import AuthenticationError, ConflictError, InvalidRequestError, NotFoundError
 from models.table import Record, time_field
 
 ALL_TENANTS = "*"
 """Tenant of a consumer group of the platform itself; no tenant's identifier can be this."""
+
+MOST_GROUPS = 100
+"""Consumer groups of one tenant."""
+
+GROUP_ATTEMPTS = 5
+"""Failures of one event after which a group gives it up to the dead letters."""
 
 TICKET_SECONDS = 60
 """How long a stream ticket may wait to be used, once."""
@@ -44,6 +50,31 @@ class GroupNotFoundError(NotFoundError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no consumer group {name}.", details={"group": name})
+
+
+class GroupLeaseLostError(ConflictError):
+    """Another member works for the group by now, or it was set to another position."""
+
+    code = "GROUP_LEASE_LOST"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"You no longer work for {name}: the lease ran out, another member took it, or the group was set "
+            f"to another position. Take again; what was not recorded as done comes again.",
+            details={"group": name},
+        )
+
+
+class TooManyGroupsError(ConflictError):
+    """The tenant has as many consumer groups as it may."""
+
+    code = "TOO_MANY_CONSUMER_GROUPS"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"A tenant has at most {limit} consumer groups. Delete one that is no longer used.",
+            details={"limit": limit},
+        )
 
 
 class DeadLetterNotFoundError(NotFoundError):

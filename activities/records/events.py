@@ -211,6 +211,17 @@ async def last_position(connection: Connection) -> int:
     return int(row["position"])
 
 
+async def last_position_of(connection: Connection, tenant_id: str) -> int:
+    """Return the position of a tenant's last published event, 0 where it has none."""
+    cursor = await connection.execute(
+        "SELECT position FROM run_events WHERE tenant_id = %s AND position IS NOT NULL "
+        "ORDER BY position DESC LIMIT 1",
+        [tenant_id],
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row["position"])
+
+
 async def published_numbers(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
     """Return the last published number of each run."""
     cursor = await connection.execute(

@@ -73,6 +73,46 @@ async def find_group(connection: Connection, tenant_id: str, name: str) -> Event
     return EventGroup.model_validate(row)
 
 
+async def list_groups(connection: Connection) -> list[EventGroup]:
+    """Read the groups of the transaction's tenant by name."""
+    cursor = await connection.execute("SELECT * FROM event_groups ORDER BY name")
+    return [EventGroup.model_validate(row) for row in await cursor.fetchall()]
+
+
+async def delete_group(connection: Connection, tenant_id: str, name: str) -> None:
+    """Forget a group with its position and its dead letters.
+
+    Raises:
+        GroupNotFoundError: There is none of that name.
+    """
+    cursor = await connection.execute(
+        "DELETE FROM event_groups WHERE tenant_id = %s AND name = %s", [tenant_id, name]
+    )
+    if cursor.rowcount == 0:
+        raise GroupNotFoundError(name)
+    await connection.execute(
+        "DELETE FROM event_dead_letters WHERE tenant_id = %s AND group_name = %s", [tenant_id, name]
+    )
+
+
+async def count_waiting(connection: Connection, group: EventGroup, *, upto: int) -> int:
+    """Count the events that a tenant's group has still to handle, at most ``upto``."""
+    cursor = await connection.execute(
+        """
+        SELECT count(*) AS waiting FROM (
+            SELECT FROM run_events
+            WHERE tenant_id = %(tenant_id)s AND position > %(after)s
+              AND (%(types)s::text[] = '{}' OR type = ANY (%(types)s))
+            LIMIT %(upto)s
+        ) waiting
+        """,
+        {"tenant_id": group.tenant_id, "after": group.position, "types": group.event_types, "upto": upto},
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate always has a row"
+    return int(row["waiting"])
+
+
 async def lease_group(
     connection: Connection, tenant_id: str, name: str, *, owner: str, lease: timedelta
 ) -> EventGroup | None:
@@ -181,6 +221,23 @@ async def ask_redrive(connection: Connection, tenant_id: str, letter_id: str) ->
     )
     if cursor.rowcount == 0:
         raise DeadLetterNotFoundError(letter_id)
+
+
+async def find_letter(connection: Connection, tenant_id: str, name: str, letter_id: str) -> DeadLetter:
+    """Read an open dead letter of a group.
+
+    Raises:
+        DeadLetterNotFoundError: The group has no open one of that id.
+    """
+    cursor = await connection.execute(
+        "SELECT * FROM event_dead_letters "
+        "WHERE tenant_id = %s AND group_name = %s AND id = %s AND resolved_at IS NULL",
+        [tenant_id, name, letter_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise DeadLetterNotFoundError(letter_id)
+    return DeadLetter.model_validate(row)
 
 
 async def read_redriven(
