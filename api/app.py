@@ -31,6 +31,7 @@ from api.body import BodyMiddleware
 from api.correlation import CorrelationMiddleware
 from api.errors import UnforeseenErrorMiddleware, add_error_handlers
 from api.openapi import describe, operation_id
+from api.rate_limits import RateLimitMiddleware, RateLimits, policies_of
 from api.shutdown import ending_streams
 from api.state import Services, open_services
 from models.settings import Settings, load_settings
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
                 assert settings is not None
                 ready = await stack.enter_async_context(open_services(settings))
             app.state.services = ready
+            app.state.rate_limits = RateLimits(ready.database, policies_of(ready.settings))
             app.state.hub = Hub(ready.database, ready.settings.database_platform_url.get_secret_value())
             stack.push_async_callback(app.state.hub.close)
             with ending_streams(app.state.hub):
@@ -108,6 +110,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.add_middleware(api.codec.CodecCorsMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(UnforeseenErrorMiddleware)
+    app.add_middleware(RateLimitMiddleware)
     app.add_middleware(CorrelationMiddleware)
     return app
 

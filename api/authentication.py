@@ -10,6 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from activities.records.identity import find_api_key, remember_user
+from api.rate_limits import spend_request
 from api.state import Services, ServicesDep
 from models.errors import AuthenticationError
 from models.identity import Permission, Principal, Role
@@ -76,6 +77,7 @@ async def authenticate(connection: HTTPConnection, services: Services) -> Princi
 
     Raises:
         AuthenticationError: Nobody we know.
+        RateLimitExceededError: The credentials or their tenant have sent too many requests.
         IdentityProviderUnavailableError: The provider's keys cannot be read now.
     """
     credentials = credentials_of(connection)
@@ -85,6 +87,7 @@ async def authenticate(connection: HTTPConnection, services: Services) -> Princi
         principal = await services.tokens.verify(credentials)
         await _remember(principal, services)
     structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id, user_id=principal.user_id)
+    await spend_request(connection, principal, credentials)
     return principal
 
 

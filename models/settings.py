@@ -119,6 +119,19 @@ class Settings(BaseSettings):
         "`switchyard up` sets it; leave it off where money is real.",
     )
 
+    # -- How much may be asked ------------------------------------------------------------------------
+    rate_limit_key_quota: int = Field(
+        default=30_000,
+        ge=0,
+        description="Requests of one API key, or of one person's tokens, per window; 0: no limit.",
+    )
+    rate_limit_tenant_quota: int = Field(
+        default=120_000, ge=0, description="Requests of one tenant per window; 0: no limit."
+    )
+    rate_limit_window_seconds: int = Field(
+        default=60, ge=1, le=3600, description="Window of both limits, in seconds."
+    )
+
     # -- Secrets and keys -----------------------------------------------------------------------------
     encryption_keys: SecretStr = Field(
         default=SecretStr(""),
