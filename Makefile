@@ -58,6 +58,7 @@ bench: $(PROJECT_READY) ## Measure side by side; see bench/
 .PHONY: chaos
 chaos: $(PROJECT_READY) ## Kill parts at random while work runs, then check that the books balance
 	@$(BIN)/python -m bench.chaos $(ARGS)
+	@$(BIN)/python -m bench.payment_chaos $(PAYMENT_ARGS)
 
 .PHONY: conformance
 conformance: $(PROJECT_READY) ## Run a corpus of BPMN and FEEL cases: make conformance CORPUS=folder
