@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import rfc8785
@@ -164,6 +164,8 @@ class ExecutionActivities:
             raise SandboxUnavailableError("this worker", "it serves the queue without a sandbox")
         attempt = activity.info().attempt
         dispatched = await self._dispatch(run, attempt)
+        if dispatched is RunStatus.PAUSED:
+            return AgentRunOutcome(succeeded=False, paused=True, message="Paused before its start.")
         if dispatched is None:
             return AgentRunOutcome(
                 succeeded=False,
@@ -187,14 +189,22 @@ class ExecutionActivities:
             raise SandboxUnavailableError(self._services.settings.docker_host, result.detail)
         return _outcome(result, dispatched.agent.manifest)
 
-    async def _dispatch(self, run: AgentRun, attempt: int) -> "_Dispatched | None":
-        """Mint the mandate and mark the run as this worker's; None when it may not be run once more."""
+    async def _dispatch(
+        self, run: AgentRun, attempt: int
+    ) -> "_Dispatched | Literal[RunStatus.PAUSED] | None":
+        """Mint the mandate and mark the run as this worker's, unless it is paused.
+
+        Returns:
+            None when it may not be run once more.
+        """
         async with self._database.tenant(run.tenant_id) as connection:
             agent = await find_deployed_agent(connection, run.deployment_id)
             if agent is None:
                 raise AgentNotExecutableError(run.version_id, "withdrawn")
         async with self._database.platform() as connection:
             stored = await lock_run(connection, run.execution_id)
+            if stored.status is RunStatus.PAUSED:
+                return RunStatus.PAUSED
             execution = await lock_execution(connection, run.execution_id)
             again = execution.started_at is not None
             if again and attempt > 1 and not run.repeatable:

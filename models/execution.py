@@ -238,6 +238,8 @@ class AgentRunOutcome(BaseModel):
     memory_peak_bytes: int | None = None
     egress: list[EgressDecision] = Field(default_factory=list[EgressDecision])
     egress_refused: int = 0
+    paused: bool = False
+    """Nothing ran: the execution was paused when its turn came."""
 
 
 class ExecutionEnd(BaseModel):

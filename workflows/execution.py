@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from activities.execution import ExecutionActivities
     from activities.payment import PaymentActivities
+    from activities.run_control import RunControlActivities
     from activities.temporal.failures import refusal_of
     from models.execution import (
         AgentRun,
@@ -27,9 +28,11 @@ with workflow.unsafe.imports_passed_through():
     from models.mandate import MandateExpiredError
     from models.payment import AuthoriseHold, ReleaseRequest, SettlementStatus, SettleRequest
     from models.run import RunStatus
+    from models.run_control import RunNotPausableError, RunNotPausedError, RunOrder, RunOrderRecord
     from models.search_attributes import RUN_STATUS
     from models.task_queues import TaskQueue
     from models.timeouts import (
+        PAUSE_LIMIT,
         RAIL_RETRY,
         RAIL_TIMEOUT,
         RECORD_RETRY,
@@ -49,8 +52,9 @@ class AgentExecution:
     Trigger: ``POST /agents/{id}/execute``, as update-with-start.
     Messages: the update ``accepted`` answers once the price is held (or refuses with the reason); the
         update ``cancel`` ends an execution whose agent has not finished. Temporal's own cancellation does
-        the same.
-    Timers: none; the agent's time limit is enforced by the sandbox.
+        the same. The update ``pause`` holds an execution whose container has not started, ``resume`` lets
+        it go on.
+    Timers: how long it may stay paused; the agent's time limit is enforced by the sandbox.
     Compensation: whatever ends the run before it is executed releases the hold.
     Ends: ``success`` (charged once, receipt issued, outputs released), ``failed`` or ``cancelled``
         (nobody charged, outputs withheld), or ``refused`` (nothing was started).
@@ -65,6 +69,8 @@ class AgentExecution:
         self._refusal: ApplicationError | None = None
         self._cancel_wanted: CancelExecution | None = None
         self._agent: asyncio.Task[AgentRunOutcome] | None = None
+        self._paused = False
+        self._ordering = asyncio.Lock()
 
     @workflow.run
     async def run(self, request: ExecutionRequest) -> ExecutionResult:
@@ -105,6 +111,38 @@ class AgentExecution:
     def _may_cancel(self, wish: CancelExecution) -> None:
         if self._stage not in {"reserving", "authorising", "running"}:
             raise ExecutionEndedError(self._request.execution_id, self._stage)
+
+    @workflow.update
+    async def pause(self, order: RunOrder) -> None:
+        """Hold the execution where it waits; its place in the queue stays until its turn comes.
+
+        Raises:
+            ApplicationError: ``RUN_NOT_PAUSABLE``, its container has started.
+        """
+        async with self._ordering:
+            await self._order(RunControlActivities.pause_run, order, "pause")
+            self._paused = True
+            if self._stage == "running":
+                self._enter("running", RunStatus.PAUSED, f"Paused by {order.requested_by}. {order.reason}")
+
+    @pause.validator
+    def _may_pause(self, order: RunOrder) -> None:
+        if self._stage != "running" or self._cancel_wanted is not None:
+            raise RunNotPausableError(self._request.execution_id, self._stage)
+
+    @workflow.update
+    async def resume(self, order: RunOrder) -> None:
+        """Let a paused execution go on."""
+        async with self._ordering:
+            await self._order(RunControlActivities.resume_run, order, "resume")
+            self._paused = False
+            if self._stage == "running":
+                self._enter("running", RunStatus.QUEUED, f"Resumed by {order.requested_by}.")
+
+    @resume.validator
+    def _may_resume(self, order: RunOrder) -> None:
+        if not self._paused or self._cancel_wanted is not None:
+            raise RunNotPausedError(self._request.execution_id, self._stage)
 
     @workflow.query
     def stage(self) -> str:
@@ -169,7 +207,9 @@ class AgentExecution:
         """Dispatch and run the agent, as often as its manifest allows; every way to fail is an outcome."""
         self._enter("running", RunStatus.QUEUED, "Waits for a place in the sandbox, or runs in it.")
         outcome = _cancelled(self._cancel_wanted)
-        for _ in range(self._request.attempts):
+        attempts = 0
+        while attempts < self._request.attempts:
+            await self._to_its_end(self._while_paused())
             if self._cancel_wanted is not None:
                 return _cancelled(self._cancel_wanted)
             self._agent = asyncio.create_task(self._attempt())
@@ -182,9 +222,30 @@ class AgentExecution:
                 if not isinstance(error, ActivityError):
                     raise
                 outcome = _lost(error)
+            if outcome.paused:
+                # Its turn came while it was held; it queues again when it is resumed.
+                continue
+            attempts += 1
             if outcome.failure is not FailureCode.AGENT_ERROR:
                 break
         return outcome
+
+    async def _while_paused(self) -> None:
+        """Wait until the execution is resumed or cancelled; a hold on money does not last for ever."""
+        # A pause is written down before its handler can say so here; an attempt may see it first.
+        await workflow.wait_condition(lambda: not self._ordering.locked())
+        if not self._paused or self._cancel_wanted is not None:
+            return
+        try:
+            await workflow.wait_condition(
+                lambda: not self._paused or self._cancel_wanted is not None,
+                timeout=PAUSE_LIMIT,
+                timeout_summary="the longest pause",
+            )
+        except TimeoutError:
+            self._cancel_wanted = CancelExecution(
+                requested_by="switchyard", reason=f"it was paused for more than {PAUSE_LIMIT}"
+            )
 
     async def _attempt(self) -> AgentRunOutcome:
         request = self._request
@@ -286,6 +347,13 @@ class AgentExecution:
                 retry_policy=RECORD_RETRY,
                 summary=summary,
             )
+        )
+
+    async def _order(self, method: Any, order: RunOrder, summary: str) -> None:
+        await self._record(
+            method,
+            RunOrderRecord(run_id=self._request.execution_id, order=order, holdable=[RunStatus.QUEUED]),
+            summary,
         )
 
     def _enter(self, stage: str, status: RunStatus, details: str) -> None:
