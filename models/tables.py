@@ -11,6 +11,8 @@ import models.payment
 import models.payment_method
 import models.payout
 import models.policy
+import models.process
+import models.process_state
 import models.publishing
 import models.rate_limit
 import models.receipt
@@ -34,6 +36,8 @@ _ = (
     models.payment_method,
     models.payout,
     models.policy,
+    models.process,
+    models.process_state,
     models.publishing,
     models.rate_limit,
     models.receipt,
