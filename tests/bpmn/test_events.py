@@ -433,3 +433,43 @@ def test_a_timer_start_event_is_offered_to_the_scheduler():
     simulation = simulate(graph)
     assert simulation.now.isoformat() == "2026-06-01T08:00:00+00:00"
     assert simulation.instances[1].state.status == "completed"
+
+
+CORRELATED = """
+<message id="m1" name="reply"/>
+<correlationProperty id="order"><correlationPropertyRetrievalExpression messageRef="m1">
+<messagePath>id</messagePath></correlationPropertyRetrievalExpression></correlationProperty>
+<correlationProperty id="line"><correlationPropertyRetrievalExpression messageRef="m1">
+<messagePath>line</messagePath></correlationPropertyRetrievalExpression></correlationProperty>
+<collaboration id="c"><correlationKey id="k"><correlationPropertyRef>order</correlationPropertyRef>
+<correlationPropertyRef>line</correlationPropertyRef></correlationKey></collaboration>"""
+
+
+def test_a_correlation_subscription_takes_the_message_whose_properties_fit():
+    data = bpmn(
+        '<correlationSubscription id="cs" correlationKeyRef="k">'
+        '<correlationPropertyBinding correlationPropertyRef="order"><dataPath>orderId</dataPath>'
+        '</correlationPropertyBinding><correlationPropertyBinding correlationPropertyRef="line">'
+        "<dataPath>position</dataPath></correlationPropertyBinding></correlationSubscription>"
+        '<intermediateCatchEvent id="w"><messageEventDefinition messageRef="m1"/></intermediateCatchEvent>',
+        flows("s>w>e"),
+        root=CORRELATED,
+    )
+    ran = run(data, {"orderId": 7, "position": "b"})
+    ran.simulation.publish("reply", None, {"id": 7, "line": "a"})
+    assert not ran.go_on().completed
+    ran.simulation.publish("reply", "8|b")
+    assert not ran.go_on().completed
+    ran.simulation.publish("reply", None, {"id": 7, "line": "b"})
+    assert ran.go_on().completed
+
+
+def test_a_timer_cycle_may_be_cron():
+    data = bpmn(
+        tasks("a", "report").replace('"work"/>', '"work"/>', 1),
+        '<boundaryEvent id="b" attachedToRef="a" cancelActivity="false"><timerEventDefinition>'
+        "<timeCycle>0 9 * * MON-FRI</timeCycle></timerEventDefinition></boundaryEvent>",
+        flows("s>a>e", "b>report"),
+    )
+    ran = run(data, outcomes={"a": HOLD}, until=timedelta(days=7))
+    assert ran.log == ["a", *["report"] * 5]

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.fuzz.targets import TARGETS
 
 MEMORY = 256 * 1024 * 1024
-SLOWEST = 30.0
+SLOWEST = 60.0
 """Seconds that one input may take before it counts as hanging."""
 
 

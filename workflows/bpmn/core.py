@@ -17,7 +17,7 @@ from workflows.bpmn.graph import FlowEdge, Graph, Node
 from workflows.bpmn.state import Instance, Role, State
 
 _NEW_TUPLE = tuple.__new__
-STEP_BUDGET = 10_000
+STEP_BUDGET = 2_000
 """Tokens moved in one step before it hands back with `commands.Continue`."""
 
 

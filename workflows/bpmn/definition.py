@@ -315,6 +315,8 @@ class ProcessDefinition(_Value):
         flows: In document order.
         data: Data objects, data inputs and properties of the process with their initial values.
         global_tasks: Callable tasks of the same file.
+        message_keys: How a message's correlation key is read from what it carries, by message name
+            (clause 8.4.2); for messages that arrive without a key.
         semantics: Interpreter behaviour that the definition was compiled for.
     """
 
@@ -326,6 +328,7 @@ class ProcessDefinition(_Value):
     flows: tuple[Flow, ...]
     data: tuple[Assignment, ...] = ()
     global_tasks: tuple[GlobalTask, ...] = ()
+    message_keys: tuple[Assignment, ...] = ()
     semantics: int = SEMANTICS
 
     @cached_property

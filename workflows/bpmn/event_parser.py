@@ -4,10 +4,12 @@ escalations that they refer to (BPMN 2.0.2 clauses 8.4 and 10.5.5)."""
 import re
 from typing import NamedTuple
 
+from workflows.bpmn.correlation import Correlation, is_throwing, process_of
 from workflows.bpmn.definition import EventDefinition, EventKind, Expression
 from workflows.bpmn.diagnostics import Rule
 from workflows.bpmn.extensions import Reader
 from workflows.bpmn.source import XmlElement, child, children, is_bpmn, line_of, local_name, text_of
+from workflows.bpmn.timing import looks_like_cron
 
 _KINDS = {
     "messageEventDefinition": EventKind.MESSAGE,
@@ -46,6 +48,7 @@ class EventParser:
     def __init__(self, root: XmlElement, reader: Reader) -> None:
         self._reader = reader
         self._findings = reader.findings
+        self.correlation = Correlation(root, reader)
         self.messages: dict[str, Named] = {}
         self._signals: dict[str, Named] = {}
         self._errors: dict[str, Named] = {}
@@ -163,6 +166,13 @@ class EventParser:
         own = self._reader.source(key, identifier, line_of(element)) if key else None
         if target is None:
             return EventDefinition(kind=EventKind.MESSAGE, correlation=own)
+        if own is None:
+            throws = is_throwing(element)
+            own = (
+                self.correlation.throwing(target)
+                if throws
+                else self.correlation.catching(process_of(element), target)
+            )
         named = self.messages.get(target)
         if named is None:
             self._dangling(identifier, line_of(element), "message", target)
@@ -232,5 +242,5 @@ class EventParser:
 
 
 def looks_like_time(text: str) -> bool:
-    """Tell whether timer text is meant as ISO 8601 rather than as an expression."""
-    return _TIME.match(text.strip()) is not None
+    """Tell whether timer text is meant as ISO 8601 or cron rather than as an expression."""
+    return _TIME.match(text.strip()) is not None or looks_like_cron(text.strip())

@@ -4,7 +4,8 @@ Immutable once built, so one graph serves all instances of its definition; the r
 inclusive and complex joins are filled on first use and depend on nothing but the definition.
 """
 
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from workflows.bpmn.definition import (
     ACTIVITIES,
@@ -21,7 +22,12 @@ from workflows.bpmn.definition import (
     ProcessDefinition,
     Work,
 )
-from workflows.bpmn.expression import CompiledExpression, Languages, Literal
+from workflows.bpmn.expression import (
+    CompiledExpression,
+    ExpressionEvaluationError,
+    Languages,
+    Literal,
+)
 
 MAX_REACH = 400_000
 """Entries of reachability tables kept at once; the oldest are computed again when needed."""
@@ -239,6 +245,9 @@ class Graph:
         self.has_conditions = any(
             event.kind is EventKind.CONDITIONAL for node in self.nodes.values() for event in node.events
         )
+        self.message_keys = {
+            item.target: compiler.expression(item.source) for item in definition.message_keys
+        }
         self.start_triggers = tuple(self._triggers())
         self._reached: list[Node] = []
         self._before: dict[str, dict[str, list[Node]]] = {}
@@ -284,6 +293,17 @@ class Graph:
                     item.link = targets.get(item.events[0].name)
         for node in ordered:
             node.plain = _is_plain(node)
+
+    def message_key(self, name: str, variables: dict[str, Any], now: datetime) -> str | None:
+        """Return the correlation key of a message that came without one, read from what it carries."""
+        expression = self.message_keys.get(name)
+        if expression is None:
+            return None
+        try:
+            value = expression.evaluate(variables, now)
+        except ExpressionEvaluationError:
+            return None
+        return None if value is None or isinstance(value, bool | list | dict) else str(value)
 
     def _triggers(self) -> list[StartTrigger]:
         found: list[StartTrigger] = []

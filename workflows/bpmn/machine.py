@@ -13,7 +13,7 @@ from workflows.bpmn.state import Instance, Role
 MAX_TOKENS = 50_000
 """Tokens on their way at once before an instance counts as multiplying them endlessly."""
 
-MAX_CONTINUES = 50
+MAX_CONTINUES = 100
 """Steps in a row without an event from outside before an instance counts as looping endlessly."""
 
 

@@ -183,6 +183,9 @@ class _FileParser:
             flows=tuple(flows),
             data=self._declared_data(element),
             global_tasks=tasks,
+            message_keys=self._events.correlation.keys(
+                {identifier: named.name for identifier, named in self._events.messages.items()}
+            ),
         )
 
     def _scope(

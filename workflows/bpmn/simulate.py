@@ -278,6 +278,11 @@ class Simulation:
         self._broadcast(None, out.ThrowSignal("", 0, name, dict(variables or {})))
 
     def _publish(self, message: out.ThrowMessage) -> None:
+        if message.correlation is None:
+            keys = (
+                graph.message_key(message.name, message.variables, self.now) for graph in self.graphs.values()
+            )
+            message = message._replace(correlation=next((key for key in keys if key is not None), None))
         for simulated in self.instances.values():
             for sub in simulated.state.subs.values():
                 if sub.kind != "message" or sub.name != message.name:

@@ -280,13 +280,16 @@ def _message_received(machine: Machine, event: inputs.MessageReceived) -> None:
     if event.key is not None:
         sub = subs.get(event.key)
     else:
+        correlation = event.correlation
+        if correlation is None:
+            correlation = machine.graph.message_key(event.name, event.variables, event.now)
         sub = next(
             (
                 item
                 for item in subs.values()
                 if item.kind == "message"
                 and item.name == event.name
-                and (item.correlation is None or item.correlation == event.correlation)
+                and (item.correlation is None or item.correlation == correlation)
             ),
             None,
         )

@@ -1,4 +1,4 @@
-"""When a timer is due: ISO 8601 dates, durations and repeating intervals.
+"""When a timer is due: ISO 8601 dates, durations and repeating intervals, or cron.
 
 Dates without an offset are UTC. Months and years are calendar arithmetic on the date, clipped to the
 end of the month. A cycle steps from the scheduled time, never from the time it was handled.
@@ -9,10 +9,13 @@ from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from models.cron import Cron, CronError
+
 _DURATION = re.compile(
     r"(-)?P(?!$)(?:(\d{1,6})Y)?(?:(\d{1,6})M)?(?:(\d{1,6})W)?(?:(\d{1,7})D)?"
     r"(?:T(?=\d)(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,10})(?:[.,](\d{1,9}))?S)?)?"
 )
+_CRON = re.compile(r"[\d*?][\d*?/,-]*(?:\s+[\w*?/,#-]+){4,5}")
 _CYCLE = re.compile(r"R(-1|\d{0,9})/")
 
 
@@ -33,7 +36,7 @@ class Due(NamedTuple):
     Attributes:
         at: Aware, in UTC.
         remaining: Firings left, this one included; -1 for endless.
-        interval: ISO 8601 duration between firings, None for a single one.
+        interval: ISO 8601 duration between firings, or a cron expression; None for a single one.
     """
 
     at: datetime
@@ -118,6 +121,8 @@ def compute(kind: str, text: str, now: datetime) -> Due:
     if kind == "duration":
         return Due(add(now, parse_duration(value)))
     match = _CYCLE.match(value)
+    if match is None and looks_like_cron(value):
+        return Due(_cron_after(value, now), -1, value)
     if match is None:
         # Modellers write plain durations as cycles; they mean "every", without an end.
         duration = parse_duration(value)
@@ -153,4 +158,21 @@ def following(due: Due) -> Due | None:
     if due.interval is None or due.remaining in (0, 1):
         return None
     remaining = due.remaining if due.remaining < 0 else due.remaining - 1
+    if looks_like_cron(due.interval):
+        return Due(_cron_after(due.interval, due.at), remaining, due.interval)
     return Due(add(due.at, parse_duration(due.interval)), remaining, due.interval)
+
+
+def looks_like_cron(text: str) -> bool:
+    """Tell whether a cycle is meant as cron: a macro, or fields with spaces between."""
+    return text.startswith(("@", "CRON_TZ=", "TZ=")) or _CRON.fullmatch(text) is not None
+
+
+def _cron_after(text: str, moment: datetime) -> datetime:
+    try:
+        found = Cron.parse(text).following(moment)
+    except CronError as error:
+        raise TimerValueError(str(error)) from None
+    if found is None:
+        raise TimerValueError(f"{text[:80]!r} never comes to pass")
+    return found
