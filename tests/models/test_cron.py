@@ -70,10 +70,10 @@ def test_what_runs_every_hour_runs_through_clock_changes(begin: str) -> None:
     [
         "", "* * * *", "* * * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8",
 
-        "*/0 * * * *", "5-1 * * * *", "a * * * *", "1,, * * * *", "* * * FOO *", "* * * * MON#6", 
+        "*/0 * * * *", "5-1 * * * *", "a * * * *", "1,, * * * *", "* * * FOO *", "* * * * MON#6",
         "* * 32W * *",
 
-        "@sometimes", "CRON_TZ=Mars/Base * * * * *", "TZ=../../etc/passwd * * * * *", 
+        "@sometimes", "CRON_TZ=Mars/Base * * * * *", "TZ=../../etc/passwd * * * * *",
         "-1 * * * *", "² * * * *",
     ],
 )  # fmt: skip
