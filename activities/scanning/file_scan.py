@@ -9,6 +9,7 @@ from activities.scanning.decoding import guess_layers, mostly_text
 from activities.scanning.findings import Collector
 from activities.scanning.limits import MAX_DECODE_DEPTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS
 from activities.scanning.obfuscation import scan_obfuscation
+from activities.scanning.parts import javascript_parts, part_length, python_parts
 from activities.scanning.secrets_and_wallets import scan_secrets
 from activities.scanning.serialised import scan_serialised
 from activities.scanning.text_checks import looks_like_javascript, looks_like_python
@@ -55,9 +56,15 @@ class FileResult:
 
 def scan_file(path: str, data: bytes, context: Context) -> FileResult:
     """Scan one file by content, whatever its name."""
-    kind = content.sniff(path, data)
+    return scan_span(path, data, context, content.sniff(path, data))
+
+
+def scan_span(
+    path: str, data: bytes, context: Context, kind: content.Kind, first_line: int = 0
+) -> FileResult:
+    """Scan a file, or the part of it that starts after ``first_line`` lines, of which the kind is known."""
     text = content.as_text(data) if kind.is_text else ""
-    out = Collector(path, text)
+    out = Collector(path, text, first_line=first_line)
     content.check_file(path, data, kind, out)
     if kind.is_text:
         _scan_source(text, kind.language, out, context)
@@ -83,15 +90,44 @@ def _scan_source(text: str, language: str, out: Collector, context: Context) -> 
 def scan_text(text: str, language: str, out: Collector, context: Context) -> bool:
     """Apply the rules of ``language``; return whether the text could be parsed."""
     if language == "python":
-        tree = python_rules.parse_python(text)
+        return _scan_python(text, out, context)
+    if language in ("javascript", "javascript-body", "typescript", "tsx"):
+        return _scan_javascript(text, language.removesuffix("-body"), out, context)
+    return True
+
+
+def _scan_python(text: str, out: Collector, context: Context) -> bool:
+    length = part_length(text)
+    if length is None:
+        trees = iter([python_rules.parse_python(text)])
+    else:
+        out.add("limit.parts")
+        trees = python_parts(text, length, python_rules.parse_python)
+    for tree in trees:
         if tree is None:
             out.add("parse.failed", detail="Python")
             return False
         python_rules.scan_python(tree, text, out, context.constants)
-        return True
-    if language in ("javascript", "javascript-body", "typescript", "tsx"):
-        return javascript_rules.scan_javascript(text, language.removesuffix("-body"), out, context.data)
     return True
+
+
+def _scan_javascript(text: str, language: str, out: Collector, context: Context) -> bool:
+    source = text.encode("utf-8", "replace")
+    length = part_length(text)
+    if length is None:
+        parsed = javascript_rules.parse_any(source, language)
+        return javascript_rules.scan_javascript(source, parsed, out, context.data)
+    out.add("limit.parts")
+    line = 0
+    complete = True
+    for part, parsed in javascript_parts(
+        source, length, lambda piece: javascript_rules.parse_any(piece, language)
+    ):
+        inner = out.of_part(line)
+        complete = javascript_rules.scan_javascript(part, parsed, inner, context.data) and complete
+        out.take(inner)
+        line += part.count(b"\n")
+    return complete
 
 
 class _Budget:

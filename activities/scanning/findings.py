@@ -43,8 +43,9 @@ class Collector:
         dropped: Findings beyond the cap.
     """
 
-    def __init__(self, path: str, source: str) -> None:
+    def __init__(self, path: str, source: str, *, first_line: int = 0) -> None:
         self.path = path
+        self._first_line = first_line
         self.findings: list[Finding] = []
         self.capabilities: dict[Capability, tuple[int, int, str]] = {}
         self.payloads: list[tuple[str | bytes, str, int, str | None]] = []
@@ -65,6 +66,7 @@ class Collector:
         severity: Severity | None = None,
     ) -> None:
         """Report ``rule`` at a place (1-based); ``detail`` completes the rule's message."""
+        line += self._first_line if line else 0
         key = (rule, line, column)
         if key in self._seen:
             return
@@ -91,11 +93,28 @@ class Collector:
     def use(self, capability: Capability, line: int, column: int, what: str) -> None:
         """Note that the code uses ``capability``; the manifest decides what that means."""
         if capability not in self.capabilities:
-            self.capabilities[capability] = (line, column, what)
+            self.capabilities[capability] = (line + self._first_line, column, what)
 
     def payload(self, text: str | bytes, label: str, line: int, language: str | None = None) -> None:
         """Ask for a scan of a decoded value."""
-        self.payloads.append((text, label, line, language))
+        self.payloads.append((text, label, line + self._first_line, language))
+
+    def of_part(self, line: int) -> "Collector":
+        """Return a collector for the part of this file that starts after ``line`` lines."""
+        return Collector(self.path, self._source, first_line=self._first_line + line)
+
+    def take(self, part: "Collector") -> None:
+        """Add what was found in a part of this file."""
+        for finding in part.findings:
+            self._counts[finding.rule] += 1
+            if self._counts[finding.rule] > MAX_FINDINGS_PER_RULE_AND_FILE:
+                self.dropped += 1
+            else:
+                self.findings.append(finding)
+        self.dropped += part.dropped
+        self.payloads.extend(part.payloads)
+        for capability, use in part.capabilities.items():
+            self.capabilities.setdefault(capability, use)
 
     def blocks(self) -> bool:
         """Whether a finding so far blocks."""
@@ -106,7 +125,8 @@ class Collector:
             return ""
         if self._lines is None:
             self._lines = self._source.split("\n")
-        text = self._lines[line - 1] if line <= len(self._lines) else ""
+        line -= self._first_line
+        text = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
         return hashlib.sha256(text.strip().encode("utf-8", "replace")).hexdigest()[:16]
 
 

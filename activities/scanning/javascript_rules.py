@@ -25,6 +25,7 @@ from activities.scanning.javascript_names import (
 )
 from activities.scanning.javascript_scopes import FUNCTION_KINDS, JavaScriptIndex, parse_javascript
 from activities.scanning.javascript_values import Reference, arguments_of, is_loader
+from activities.scanning.parts import Parsed
 from activities.scanning.sinks import report_command, report_decoded, report_executed_origin
 from activities.scanning.text_checks import SENSITIVE_NAMES, TELLING_NAMES
 from models.manifest import Capability
@@ -55,26 +56,33 @@ _TEMPLATE = 8
 _SHORT_CODE = 120
 
 
-def scan_javascript(
-    text: str, language: str, collector: Collector, data: Mapping[str, Mapping[str, object]]
-) -> bool:
-    """Apply every JavaScript rule; return whether the text could be parsed.
-
-    Args:
-        text: Source.
-        language: ``javascript``, ``typescript`` or ``tsx``.
-        collector: Where findings go.
-        data: Constants of the submission's other modules.
-    """
-    source = text.encode("utf-8", "replace")
+def parse_any(source: bytes, language: str) -> Parsed | None:
+    """Parse in the grammar of ``language``; JavaScript with errors also as ``tsx``: types and JSX."""
     tree = parse_javascript(source, language)
     if tree is None:
-        collector.add("parse.failed", detail="the parser gave up")
-        return False
+        return None
     if tree.root_node.has_error and language == "javascript":
         retry = parse_javascript(source, "tsx")
         if retry is not None and not retry.root_node.has_error:
-            tree, language = retry, "tsx"
+            return retry, "tsx"
+    return tree, language
+
+
+def scan_javascript(
+    source: bytes, parsed: Parsed | None, collector: Collector, data: Mapping[str, Mapping[str, object]]
+) -> bool:
+    """Apply every JavaScript rule; return whether the source could be parsed.
+
+    Args:
+        source: Source in UTF-8.
+        parsed: `parse_any` of it.
+        collector: Where findings go.
+        data: Constants of the submission's other modules.
+    """
+    if parsed is None:
+        collector.add("parse.failed", detail="the parser gave up")
+        return False
+    tree, language = parsed
     damaged = tree.root_node.has_error
     index = JavaScriptIndex(source, tree, language)
     JavaScriptRules(index, collector, data).run()

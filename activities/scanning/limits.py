@@ -22,13 +22,16 @@ class ArchiveLimits:
     compressed: int = 10 * MIB
     stream: int = 14 * MIB
     total: int = 10 * MIB
-    file: int = 5 * MIB
+    file: int = 10 * MIB
     count: int = 2_000
     path: int = 200
     depth: int = 20
 
 
 SUBMISSION_LIMITS = ArchiveLimits()
+
+# Words and punctuation marks of one parse. A tree takes up to 650 bytes for each.
+PART_TOKENS = 240_000
 
 # Constant folding.
 MAX_FOLDED_LENGTH = 400_000
@@ -43,9 +46,13 @@ MAX_PAYLOAD_BYTES = 4 * MIB
 MAX_FINDINGS_PER_RULE_AND_FILE = 5
 MAX_FINDINGS = 300
 
-# The killable child.
+# The killable child. The sum over its processes stays below MEMORY_BYTES: what the coordinator has
+# at the start (70 MiB), FORK_BYTES shared between the forks, ANSWER_BYTES when they are gone.
 MEMORY_BYTES = 512 * MIB
+FORK_BYTES = 320 * MIB
+ANSWER_BYTES = 256 * MIB
 CPU_SECONDS = 20
 WALL_SECONDS = 30.0
 PARSE_SECONDS = 3.0
 PARALLEL_THRESHOLD = 1 * MIB
+SPAN_BYTES = 2 * MIB

@@ -781,7 +781,12 @@ class PythonRules:
     def _identifiers(self) -> None:
         if self.source.isascii():
             return
-        for match in re.finditer(r"[^\W\d][\w]*", self.source):
+        for number, text in enumerate(self.source.split("\n"), 1):
+            if not text.isascii():
+                self._identifiers_of(text, number)
+
+    def _identifiers_of(self, text: str, number: int) -> None:
+        for match in re.finditer(r"[^\W\d][\w]*", text):
             word = match.group(0)
             if word.isascii():
                 continue
@@ -799,7 +804,7 @@ class PythonRules:
                     None,
                     folded,
                     decoded=folded,
-                    line=self.source.count("\n", 0, match.start()) + 1,
+                    line=number,
                 )
 
     # -- reporting ----------------------------------------------------------------------------

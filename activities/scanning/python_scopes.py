@@ -100,7 +100,7 @@ class PythonIndex:
         self.scopes: dict[int, Scope] = {}
 
     def release(self) -> None:
-        """Untie scopes and bindings, which refer to each other, so that the tree is freed without a collector."""
+        """Untie scopes and bindings, which refer to each other: the tree is freed without a collector."""
         for scope in (self.module, *self.scopes.values()):
             scope.names.clear()
 
@@ -155,9 +155,7 @@ def index_python(tree: ast.Module) -> PythonIndex:
                         push((item, inner, joined))
             elif value is not None:
                 value_kind = value.__class__
-                if value_kind not in _SILENT and (
-                    value_kind is not ast.Name or value.id in _EXECUTING_NAMES
-                ):
+                if value_kind not in _SILENT and (value_kind is not ast.Name or value.id in _EXECUTING_NAMES):
                     push((value, inner, joined))
     _bind_arguments(index)
     return index
@@ -378,10 +376,27 @@ def _on_join(
 
 _TEXT_TYPES = (str, bytes)
 _SILENT = frozenset({type(None), str, int, *ast.expr_context.__subclasses__(), *ast.operator.__subclasses__(),
-                     *ast.unaryop.__subclasses__(), *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__(), ast.Pass,
-                     ast.Break, ast.Continue, ast.alias})  # fmt: skip  # noqa: E501
+                     *ast.unaryop.__subclasses__(), *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__(),
+                     ast.Pass, ast.Break, ast.Continue, ast.alias})  # fmt: skip
 # Fields that hold nodes, last first: the stack turns them round.
-_PLAIN_FIELDS = frozenset({"ctx", "op", "ops", "type_comment", "kind", "id", "attr", "arg", "level", "conversion", "module", "type_ignores", "simple", "is_async"})  # noqa: E501
+_PLAIN_FIELDS = frozenset(
+    {
+        "ctx",
+        "op",
+        "ops",
+        "type_comment",
+        "kind",
+        "id",
+        "attr",
+        "arg",
+        "level",
+        "conversion",
+        "module",
+        "type_ignores",
+        "simple",
+        "is_async",
+    }
+)
 _FIELDS: dict[type, tuple[str, ...]] = {
     kind: tuple(name for name in reversed(kind._fields) if name not in _PLAIN_FIELDS)
     for kind in vars(ast).values()

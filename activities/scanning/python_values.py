@@ -103,7 +103,7 @@ class PythonValues:
         if self._cuts == before or not self._resolving or key in self._tangled:
             self._reference_memo[key] = result
         else:
-            # An answer cut short is kept from the second time on: tangled code must not cost more than it says.
+            # An answer cut short is kept from the second time on, so that tangled code costs no more.
             self._tangled.add(key)
             self._question[key] = result
         return result

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from models.scanning import Severity
 
-RULE_SET_VERSION = "2026.11.1"
+RULE_SET_VERSION = "2026.11.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,26 @@ RULES: dict[str, Rule] = {
     "manifest.entry_point": Rule(_M, "The entry point is not in the submission", "Correct entry_point."),
     "capability.undeclared": Rule(_M, "An undeclared capability is used", "Declare it in capabilities."),
     "archive.refused": Rule(_C, "The archive is refused", "Build a plain tar.gz of regular files."),
+    "limit.parts": Rule(
+        _M,
+        "The file is so large that it was read in parts, and names were not followed from part to part",
+        "Divide it into modules.",
+    ),
+    "limit.names": Rule(
+        _M, "Names are so tangled that they were not followed to the end", "Give each value one plain name."
+    ),
+    "limit.constants": Rule(
+        _M, "Constants take so many steps to compute that not all were computed", "Write the values plainly."
+    ),
+    "limit.origins": Rule(
+        _M, "What flows into executed or decoded values was not followed to the end", "Use fewer steps."
+    ),
+    "limit.payloads": Rule(
+        _M, "There are more encoded values than were decoded", "Ship data as files instead of literals."
+    ),
+    "limit.text": Rule(
+        _M, "A part of the file was not looked at, because it is too large", "Divide the file."
+    ),
     "scanner.limit": Rule(_C, "The scan exceeded its limits", "Make the code smaller or simpler."),
     "scanner.error": Rule(
         _M, "A file could not be scanned", "Simplify the file; a reviewer will look at it."

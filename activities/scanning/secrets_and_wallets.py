@@ -115,7 +115,7 @@ def scan_secrets(text: str, language: str, words: Set[str], out: Collector) -> N
 
 
 def wallet_addresses(text: str, words: Set[str]) -> list[tuple[str, str, int]]:
-    """Return kind, address and position of the addresses among ``words`` with a valid checksum (at most 20)."""
+    """Return kind, address and position of (at most 20) ``words`` that are addresses by their checksum."""
     found: list[tuple[str, str, int]] = []
     for address in sorted(word for word in words if _SHORTEST <= len(word) <= _LONGEST and word.isalnum()):
         for kind, pattern, holds in _ADDRESSES:

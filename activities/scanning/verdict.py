@@ -42,15 +42,18 @@ def undeclared(used: Mapping[Capability, CapabilityUse], declared: frozenset[Cap
     ]
 
 
+def by_weight(item: Finding) -> tuple[int, str, int, int, str]:
+    """Sort key: the most serious finding first, then by place."""
+    return _ORDER.index(item.severity), item.file, item.line, item.column, item.rule
+
+
 def divide(findings: Iterable[Finding]) -> tuple[Verdict, list[Finding], list[Finding], int]:
     """Sort findings by weight and divide them.
 
     Returns:
         Verdict, violations, warnings, and how many findings the cap dropped.
     """
-    ordered = sorted(
-        findings, key=lambda item: (_ORDER.index(item.severity), item.file, item.line, item.column, item.rule)
-    )
+    ordered = sorted(findings, key=by_weight)
     violations = [item for item in ordered if item.severity in _BLOCKING]
     warnings = [item for item in ordered if item.severity not in _BLOCKING]
     if violations:
