@@ -242,7 +242,16 @@ class ExecutionActivities:
                         type=event,
                         key=f"started:{execution.attempt + 1}",
                         data={"worker": worker_identity(), "attempt": execution.attempt + 1},
-                    )
+                    ),
+                    NewEvent(
+                        type=EventType.AGENT_INVOKED,
+                        key=f"invoked:{execution.attempt + 1}",
+                        data={
+                            "agent": agent.manifest.slug,
+                            "version_id": run.version_id,
+                            "attempt": execution.attempt + 1,
+                        },
+                    ),
                 ],
                 status=RunStatus.RUNNING,
             )
@@ -293,6 +302,11 @@ class ExecutionActivities:
                 end.execution_id,
                 [
                     *_egress_events(end.outcome),
+                    NewEvent(
+                        type=EventType.AGENT_COMPLETED,
+                        key="agent",
+                        data={"duration_ms": end.outcome.duration_ms},
+                    ),
                     NewEvent(
                         type=EventType.RUN_EXECUTED,
                         key="executed",
@@ -349,6 +363,7 @@ class ExecutionActivities:
                     end.execution_id,
                     [
                         *_egress_events(end.outcome),
+                        *_agent_error(end.outcome, failure, message),
                         NewEvent(
                             type=event,
                             key="ended",
@@ -433,6 +448,14 @@ def injected_secrets(manifest: AgentManifest, config: dict[str, Any]) -> dict[st
     """Pick the values that the egress broker adds to requests, by the configuration key that holds them."""
     keys = {host.credential.config_key for host in manifest.network if host.credential is not None}
     return {key: str(config[key]) for key in keys if key in config}
+
+
+def _agent_error(outcome: AgentRunOutcome, failure: FailureCode, message: str) -> list[NewEvent]:
+    """Report that the agent itself failed, where it ran at all."""
+    if outcome.exit_reason is None or outcome.succeeded:
+        return []
+    data = {"code": failure.value, "message": message}
+    return [NewEvent(type=EventType.AGENT_ERROR, key="agent", data=data)]
 
 
 def _egress_events(outcome: AgentRunOutcome) -> list[NewEvent]:

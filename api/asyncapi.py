@@ -3,9 +3,11 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic.json_schema import models_json_schema
 
 from api.event import EventView
 from models.event import EventType
+from models.event_data import data_model
 
 router = APIRouter()
 
@@ -17,7 +19,12 @@ def _message(event_type: EventType, payload: str) -> dict[str, Any]:
         "payload": {
             "allOf": [
                 {"$ref": f"#/components/schemas/{payload}"},
-                {"properties": {"type": {"const": event_type.value}}},
+                {
+                    "properties": {
+                        "type": {"const": event_type.value},
+                        "data": {"$ref": f"#/components/schemas/{data_model(event_type).__name__}"},
+                    }
+                },
             ]
         },
     }
@@ -54,6 +61,12 @@ def document(version: str) -> dict[str, Any]:
         },
     }
     everything = list(EventType)
+    _, facts = models_json_schema(
+        sorted(
+            {(data_model(each), "serialization") for each in everything}, key=lambda pair: pair[0].__name__
+        ),
+        ref_template="#/components/schemas/{model}",
+    )
     waiting = [each for each in everything if each.value.startswith(("approval.", "sla."))]
     channels: dict[str, Any] = {
         "run": {
@@ -112,7 +125,7 @@ def document(version: str) -> dict[str, Any]:
         },
         "components": {
             "messages": messages,
-            "schemas": {"Event": event, "FlowGridEvent": flowgrid, **definitions},
+            "schemas": {"Event": event, "FlowGridEvent": flowgrid, **definitions, **facts["$defs"]},
         },
     }
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 import httpx
 
 from models.event import EventType
+from models.event_data import EventData, data_model
 
 
 def references(node: object) -> Iterator[str]:
@@ -30,3 +31,11 @@ async def test_every_event_type_is_described_and_every_reference_holds(web: http
         for part in reference.removeprefix("#/").split("/"):
             assert part in found, reference
             found = found[part]
+
+
+async def test_every_event_type_has_a_schema_of_what_it_says(web: httpx.AsyncClient) -> None:
+    schemas = (await web.get("/asyncapi.json")).json()["components"]["schemas"]
+    for each in EventType:
+        model = data_model(each)
+        assert model is not EventData, f"{each} has no model in models/event_data.py"
+        assert schemas[model.__name__]["type"] == "object"

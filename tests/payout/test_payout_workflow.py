@@ -15,6 +15,7 @@ from activities.services import Services, open_services
 from activities.temporal.client import connect
 from api.app import create_app
 from cli.stack.secrets import SecretStore
+from models.event_data import described
 from models.payout import PAYOUT_SCHEDULE_ID, PayoutRunRequest, PayoutStart, PayoutStatus, period_of
 from models.rail import Declined
 from models.settings import Settings
@@ -109,6 +110,7 @@ async def test_a_run_pays_and_tells_the_developer(treasury: Treasury, office: Of
         "payout.claimed",
         "payout.paid",
     ]
+    assert [described(each.type, each.data) for each in events] == [[]] * len(events)
     assert await developer.revenue() == [(75_000, "paid_out", payout_id)]
     letters = [path.read_text() for path in mailbox_directory(treasury.services.settings).glob("*.eml")]
     assert any(period in letter and "750.00 INR" in letter for letter in letters)
