@@ -23,7 +23,12 @@ from activities.records.payment import (
     settlement_of_intent,
 )
 from activities.records.payment_methods import active_methods
-from activities.records.policies import count_spending, current_policy
+from activities.records.policies import (
+    Spending,
+    count_spending,
+    current_policy,
+    give_back_spending,
+)
 from activities.records.routing import current_routing
 from activities.records.runs import append_events, lock_run
 from activities.records.wallets import available
@@ -65,8 +70,7 @@ async def reserve(
     Raises:
         RunNotFoundError: The execution has no run.
         CostCapExceededError: The price is above the caller's own cap.
-        VendorRefusedError, CurrencyRefusedError, CapExceededError, DailyLimitExceededError: The tenant's
-            policy forbids it.
+        PurchaseRefusedError: The tenant's policy forbids it; each rule has its own code.
         AccountFloorError: The wallet does not cover it (``INSUFFICIENT_FUNDS``).
         ReservationMismatchError: The execution holds money for another purchase.
     """
@@ -77,18 +81,20 @@ async def reserve(
     if request.cost_cap is not None and request.amount > request.cost_cap:
         raise CostCapExceededError(request.amount, request.cost_cap, request.currency)
     policy = await current_policy(connection, request.tenant_id)
-    limits = PolicyRules.model_validate(policy.rules).check(request.vendor, request.amount, request.currency)
+    rules = PolicyRules.model_validate(policy.rules)
+    limits = rules.check(request.vendor, request.amount, request.currency)
     now = await database_now(connection)
+    rules.check_time(now)
     if request.amount:
-        await count_spending(
-            connection,
+        spending = Spending(
             tenant_id=request.tenant_id,
             user_id=request.user_id,
+            agent_id=request.agent_id,
             day=now.date(),
             currency=request.currency,
             amount=request.amount,
-            limit=limits.daily_limit_per_user,
         )
+        await count_spending(connection, spending, limits)
     rail, method = await _route(connection, request, configured)
     intent = _intent(request, IntentStatus.APPROVED, policy, now, rail)
     await insert_intent(connection, intent)
@@ -236,17 +242,24 @@ async def _end_release(connection: Connection, request: ReleaseRequest) -> None:
 
 
 async def uncount(connection: Connection, intent: PurchaseIntent, amount: int) -> None:
-    """Take ``amount`` off the day it was counted on: it was not spent after all."""
-    if amount and intent.spent_on is not None:
-        await count_spending(
-            connection,
-            tenant_id=intent.tenant_id,
-            user_id=intent.user_id,
-            day=intent.spent_on,
-            currency=intent.currency,
-            amount=-amount,
-            limit=None,
-        )
+    """Take ``amount`` off the day and month it was counted in: it was not spent after all."""
+    spending = spending_of(intent, amount)
+    if spending is not None:
+        await give_back_spending(connection, spending)
+
+
+def spending_of(intent: PurchaseIntent, amount: int) -> Spending | None:
+    """Return how ``amount`` of an intent is counted; None where it never was."""
+    if intent.spent_on is None:
+        return None
+    return Spending(
+        tenant_id=intent.tenant_id,
+        user_id=intent.user_id,
+        agent_id=intent.agent_id,
+        day=intent.spent_on,
+        currency=intent.currency,
+        amount=amount,
+    )
 
 
 def _intent(

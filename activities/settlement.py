@@ -15,7 +15,7 @@ import structlog
 
 from activities.distribution import distribute
 from activities.mandate import require_hold, verify_mandate
-from activities.purchase import uncount
+from activities.purchase import spending_of, uncount
 from activities.rails.protocol import Rail
 from activities.rails.registry import Rails
 from activities.records.database import Connection, Database
@@ -38,7 +38,7 @@ from activities.records.payment import (
     settlement_of_intent,
     update_settlement,
 )
-from activities.records.policies import current_policy
+from activities.records.policies import check_spending, current_policy
 from activities.records.receipts import append_receipt
 from activities.records.runs import append_events, lock_run
 from activities.signing import Signer, Verifier
@@ -141,8 +141,12 @@ async def record_settlement(connection: Connection, verifier: Verifier, request:
     amount = _agreed_amount(body, request)
     policy = await current_policy(connection, intent.tenant_id)
     if policy.rules_hash != intent.policy_hash:
-        # Edited since: what it says now must allow the purchase as well. The day's limit was counted then.
-        PolicyRules.model_validate(policy.rules).check(intent.vendor, amount, intent.currency)
+        # Edited since: what it says now must allow the purchase as well, sums included; its hours do not
+        # matter, because the purchase was made inside those of its time.
+        limits = PolicyRules.model_validate(policy.rules).check(intent.vendor, amount, intent.currency)
+        spending = spending_of(intent, intent.amount)
+        if spending is not None and amount:
+            await check_spending(connection, spending, limits)
     hold = await require_hold(connection, intent)
     await end_mandate(connection, mandate.id, MandateStatus.CONSUMED)
     settlement = await insert_settlement(connection, _request(intent, mandate, hold, amount))

@@ -1,7 +1,9 @@
 """Tenants' payment policies and the counters that make limits exact."""
 
+from dataclasses import dataclass
 from datetime import date
 
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from activities.records.database import Connection
@@ -11,7 +13,7 @@ from models.policy import (
     DEFAULT_RULES,
     CounterPeriod,
     CounterScope,
-    DailyLimitExceededError,
+    CurrencyLimits,
     PaymentPolicy,
     PolicyRules,
 )
@@ -35,14 +37,78 @@ ON CONFLICT (tenant_id, revision) DO NOTHING
 RETURNING *
 """
 
-# The row lock is held to the end of the transaction: concurrent purchases of one user queue up here.
+# Row locks are held to the end of the transaction: concurrent purchases against one limit queue up here.
+# Every writer takes the rows in the same order.
 _COUNT = """
 INSERT INTO spending_counters AS c (tenant_id, scope, subject_id, period, starts_on, currency, spent)
-VALUES (%(tenant_id)s, %(scope)s, %(subject_id)s, %(period)s, %(day)s, %(currency)s, %(amount)s)
+SELECT %(tenant_id)s, t.scope, t.subject_id, t.period, t.starts_on, %(currency)s, %(amount)s
+FROM unnest(%(scopes)s::text[], %(subjects)s::text[], %(periods)s::text[], %(starts)s::date[])
+     WITH ORDINALITY AS t (scope, subject_id, period, starts_on, place)
+ORDER BY t.place
 ON CONFLICT (tenant_id, scope, subject_id, period, starts_on, currency)
 DO UPDATE SET spent = c.spent + EXCLUDED.spent
-RETURNING spent
+RETURNING scope, period, spent
 """
+
+_OF_PURCHASE = """
+    FROM unnest(%(scopes)s::text[], %(subjects)s::text[], %(periods)s::text[], %(starts)s::date[])
+         WITH ORDINALITY AS t (scope, subject_id, period, starts_on, place)
+    JOIN spending_counters c ON c.tenant_id = %(tenant_id)s AND c.scope = t.scope
+         AND c.subject_id = t.subject_id AND c.period = t.period AND c.starts_on = t.starts_on
+         AND c.currency = %(currency)s
+"""
+
+_LOCK = f"SELECT {_OF_PURCHASE} ORDER BY t.place FOR UPDATE OF c"
+
+# A statement of its own, so that it sees what those wrote for whom the locks had to wait.
+_GIVE_BACK = """
+UPDATE spending_counters c SET spent = c.spent - %(amount)s
+FROM unnest(%(scopes)s::text[], %(subjects)s::text[], %(periods)s::text[], %(starts)s::date[])
+     AS t (scope, subject_id, period, starts_on)
+WHERE c.tenant_id = %(tenant_id)s AND c.scope = t.scope AND c.subject_id = t.subject_id
+  AND c.period = t.period AND c.starts_on = t.starts_on AND c.currency = %(currency)s
+"""
+
+_SPENT = f"SELECT t.scope, t.period, c.spent {_OF_PURCHASE} ORDER BY t.place"
+
+
+@dataclass(frozen=True)
+class Spending:
+    """A purchase as its counters see it.
+
+    Attributes:
+        tenant_id: The payer's tenant.
+        user_id: Who buys.
+        agent_id: What is bought.
+        day: The UTC day on which it counts.
+        currency: ISO 4217 code.
+        amount: Minor units, positive.
+    """
+
+    tenant_id: str
+    user_id: str
+    agent_id: str
+    day: date
+    currency: str
+    amount: int
+
+    def parameters(self) -> dict[str, object]:
+        """Name the six counters: of agent, tenant and user, for the day and the month, in locking order."""
+        subjects = {
+            CounterScope.AGENT: self.agent_id,
+            CounterScope.TENANT: self.tenant_id,
+            CounterScope.USER: self.user_id,
+        }
+        counters = [(scope, period) for scope in CounterScope for period in CounterPeriod]
+        return {
+            "tenant_id": self.tenant_id,
+            "currency": self.currency,
+            "amount": self.amount,
+            "scopes": [scope.value for scope, _ in counters],
+            "subjects": [subjects[scope] for scope, _ in counters],
+            "periods": [period.value for _, period in counters],
+            "starts": [period.starts(self.day) for _, period in counters],
+        }
 
 
 async def current_policy(connection: Connection, tenant_id: str) -> PaymentPolicy:
@@ -85,41 +151,40 @@ async def _add(
     return None if row is None else PaymentPolicy.model_validate(row)
 
 
-async def count_spending(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    user_id: str,
-    day: date,
-    currency: str,
-    amount: int,
-    limit: int | None,
-) -> None:
-    """Add ``amount`` to what the user has held and spent on ``day``, holding the counter's row lock.
-
-    A negative amount gives back; no limit applies to it.
+async def count_spending(connection: Connection, spending: Spending, limits: CurrencyLimits) -> None:
+    """Add a purchase to what user, agent and tenant have held and spent, holding the counters' row locks.
 
     Raises:
-        DailyLimitExceededError: The day would go over ``limit``; the caller's transaction must roll back.
+        DailyLimitExceededError, MonthlyLimitExceededError: A sum would go over its limit; the caller's
+            transaction must roll back.
     """
-    parameters = {
-        "tenant_id": tenant_id,
-        "scope": CounterScope.USER,
-        "subject_id": user_id,
-        "period": CounterPeriod.DAY,
-        "day": day,
-        "currency": currency,
-        "amount": amount,
-    }
-    if amount < 0:
-        await connection.execute(
-            "UPDATE spending_counters SET spent = spent + %(amount)s WHERE tenant_id = %(tenant_id)s "
-            "AND scope = %(scope)s AND subject_id = %(subject_id)s AND period = %(period)s "
-            "AND starts_on = %(day)s AND currency = %(currency)s",
-            parameters,
+    cursor = await connection.execute(_COUNT, spending.parameters())
+    _judge(await cursor.fetchall(), spending, limits)
+
+
+async def give_back_spending(connection: Connection, spending: Spending) -> None:
+    """Take an amount off the counters it was added to: it was not spent after all."""
+    if spending.amount:
+        await connection.execute(_LOCK.encode(), spending.parameters())
+        await connection.execute(_GIVE_BACK, spending.parameters())
+
+
+async def check_spending(connection: Connection, spending: Spending, limits: CurrencyLimits) -> None:
+    """Judge a purchase that is counted already by other limits than it was counted under.
+
+    Raises:
+        DailyLimitExceededError, MonthlyLimitExceededError: A sum is over its limit now.
+    """
+    cursor = await connection.execute(_SPENT.encode(), spending.parameters())
+    _judge(await cursor.fetchall(), spending, limits)
+
+
+def _judge(rows: list[DictRow], spending: Spending, limits: CurrencyLimits) -> None:
+    for row in rows:
+        limits.check_sum(
+            CounterScope(row["scope"]),
+            CounterPeriod(row["period"]),
+            spent=row["spent"],
+            amount=spending.amount,
+            currency=spending.currency,
         )
-        return
-    row = await (await connection.execute(_COUNT, parameters)).fetchone()
-    assert row is not None, "the upsert returns its row"
-    if limit is not None and row["spent"] > limit:
-        raise DailyLimitExceededError(amount, row["spent"] - amount, limit, currency)

@@ -96,7 +96,10 @@ class Shop:
 
     async def rules(self, **limits: int) -> None:
         """Put a policy in force with these limits in INR."""
-        rules = PolicyRules(vendors=["frameos"], limits={"INR": CurrencyLimits(**limits)})
+        await self.put(PolicyRules(vendors=["frameos"], limits={"INR": CurrencyLimits(**limits)}))
+
+    async def put(self, rules: PolicyRules) -> None:
+        """Put a policy in force."""
         async with self.store.tenant(self.tenant_id) as connection:
             await replace_policy(connection, self.tenant_id, rules, changed_by=self.user_id)
 
@@ -186,8 +189,15 @@ class Shop:
         return await self.balance(AccountKind.DEVELOPER_PAYABLE)
 
     async def spent_today(self) -> int:
-        rows = await self.rows("spending_counters")
-        return sum(row["spent"] for row in rows)
+        return (await self.counters()).get(("user", "day"), 0)
+
+    async def counters(self) -> dict[tuple[str, str], int]:
+        """What is held and spent, by scope and period, summed over the tenant's subjects."""
+        sums: dict[tuple[str, str], int] = {}
+        for row in await self.rows("spending_counters"):
+            counter = (row["scope"], row["period"])
+            sums[counter] = sums.get(counter, 0) + row["spent"]
+        return sums
 
     async def rows(self, table: str) -> list[DictRow]:
         """The rows of the buyer's tenant."""

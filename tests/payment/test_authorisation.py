@@ -1,4 +1,4 @@
-"""A price held at an outside rail before anything runs: once, whatever the line does; then taken or let go."""
+"""A price held at an outside rail before anything runs: once, whatever the line does; then taken or freed."""
 
 import asyncio
 from collections.abc import AsyncIterator
