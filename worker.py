@@ -17,9 +17,11 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.agent_call import AgentCallActivities
 from activities.execution import ExecutionActivities
 from activities.payment import PaymentActivities
 from activities.payout import PayoutActivities, PayoutRails, open_payout_rails
+from activities.process import ProcessActivities, serving_processes
 from activities.publishing import PublishingActivities
 from activities.rails.protocol import OutsideRail
 from activities.rails.registry import open_rails, outside_rails
@@ -36,8 +38,10 @@ from models.errors import PlatformError
 from models.settings import Settings, load_settings
 from models.task_queues import TaskQueue
 from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
+from workflows.agent_call import AgentCall
 from workflows.execution import AgentExecution
 from workflows.payout import Payout, PayoutRun
+from workflows.process import ProcessInstance
 from workflows.publishing import PublishReview, RescanPublished
 from workflows.reconciliation import Reconciliation, SettlementSweep
 from workflows.schedules import ensure_schedules
@@ -121,6 +125,8 @@ def work_of(
     """Say which workflows and activities each task queue has."""
     publishing = PublishingActivities(services, sandbox)
     execution = ExecutionActivities(services, sandbox)
+    process = ProcessActivities(services)
+    agent_call = AgentCallActivities(services)
     run_control = RunControlActivities(services.database)
     rails = open_rails(services.database, outside)
     payment = PaymentActivities(services.database, services.signer, rails)
@@ -132,6 +138,8 @@ def work_of(
                 PublishReview,
                 RescanPublished,
                 AgentExecution,
+                AgentCall,
+                ProcessInstance,
                 Payout,
                 PayoutRun,
                 SettlementSweep,
@@ -145,6 +153,11 @@ def work_of(
                 publishing.send_letter,
                 publishing.list_versions_due,
                 publishing.rescan_version,
+                process.open_instance,
+                process.record_changes,
+                process.work_on_task,
+                agent_call.prepare_execution,
+                agent_call.answer_of_execution,
                 execution.accept_execution,
                 execution.queue_execution,
                 execution.keep_outcome,
@@ -205,6 +218,7 @@ async def running_workers(
         if TaskQueue.CORE in queues:
             await stack.enter_async_context(publishing(services.database))
             await stack.enter_async_context(delivering(services.database, services.key_ring))
+            await stack.enter_async_context(serving_processes(services.database, client))
         outside = await stack.enter_async_context(outside_rails(services.settings))
         payout_rails: PayoutRails = {**open_payout_rails(services.database), **outside}
         work = work_of(services, sandbox, payout_rails, outside.values())

@@ -17,6 +17,7 @@ import api.identity
 import api.issuer
 import api.marketplace
 import api.monitoring
+import api.orchestrator
 import api.payment
 import api.publishing
 import api.rail_webhooks
@@ -56,6 +57,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.marketplace.router,
     api.execution.router,
     api.payment.router,
+    api.orchestrator.router,
 )
 """Every router that is served; a domain's router is added here."""
 

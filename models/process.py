@@ -291,6 +291,8 @@ class PublishedMessage(Record, table=True):
     tenant_id: str
     message_id: str
     """The publisher's name of it: published twice, it is one message."""
+    kind: str
+    """``message``, or ``signal``: one row per instance that waited for it."""
     name: str
     correlation: str | None = None
     variables: dict[str, Any] = json_field()

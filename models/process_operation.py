@@ -92,8 +92,26 @@ Operation = (
     | ActivateTools
 )
 
+OPERATIONS: dict[str, type[Operation]] = {
+    "complete_task": CompleteTask,
+    "set_variables": SetVariables,
+    "modify": ModifyTokens,
+    "restart_from": RestartFrom,
+    "resolve_incident": ResolveProblem,
+    "migrate": MigrateInstance,
+    "activate_elements": ActivateTools,
+}
+"""Operations by the name of their update; these can also be tried without being done."""
 
-class Outcome(BaseModel):
+
+class DryRun(BaseModel):
+    """An operation that is only tried."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class OperationOutcome(BaseModel):
     """What an operation did, or in a dry run would do."""
 
     status: str

@@ -241,20 +241,26 @@ class TaskAnswer(BaseModel):
     by: str | None = None
 
 
+class AgentCallRequest(BaseModel):
+    """What ``AgentCall`` starts with: which agent works for which task of which process."""
+
+    caller: Caller
+    tenant_id: str
+    user_id: str
+    agent_slug: str
+    inputs: dict[str, Any]
+    correlation_id: str
+    cost_cap: int | None = None
+
+
 class MessageArrival(BaseModel):
-    """A published message for a subscription of the instance."""
+    """A published message for a subscription of the instance, or a signal that it waits for."""
 
     message: str
+    kind: str = "message"
     key: int
     name: str
     correlation: str | None = None
-    variables: dict[str, Any] = Field(default_factory=dict[str, Any])
-
-
-class SignalArrival(BaseModel):
-    """A broadcast signal."""
-
-    name: str
     variables: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 

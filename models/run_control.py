@@ -17,6 +17,7 @@ class RunCommand(StrEnum):
 
 
 COMMANDS: dict[RunKind, frozenset[RunCommand]] = {
+    RunKind.FLOW: frozenset({RunCommand.PAUSE, RunCommand.RESUME, RunCommand.CANCEL}),
     RunKind.AGENT_EXECUTION: frozenset(RunCommand),
 }
 """The commands that each kind's workflow has an update for; none for a kind that is not here."""

@@ -63,3 +63,9 @@ PAUSE_LIMIT = timedelta(hours=24)
 
 UPDATE_RPC_TIMEOUT = timedelta(seconds=20)
 """How long the API waits for a workflow's answer before it says 503 with the identifier to poll."""
+
+SERVICE_TIMEOUT = timedelta(minutes=5)
+"""One attempt at a service task's work; longer work belongs to an agent or an outside worker."""
+
+SERVICE_HEARTBEAT = timedelta(seconds=10)
+"""Service tasks that take longer than a moment send heartbeats, so a dead worker is noticed."""

@@ -7,13 +7,13 @@ Locking order: run (by `append_events`), then the instance's own rows, then mess
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from activities.records.database import Connection
 from activities.records.json_values import stored
 from activities.records.process_messages import (
     Delivery,
+    broadcast_signal,
     mark_delivered,
     offer_buffered,
     route_message,
@@ -68,7 +68,8 @@ ON CONFLICT (id) DO NOTHING
 _END_JOB = """
 UPDATE process_jobs
 SET status = %(status)s, ended_at = now(), error_message = coalesce(%(error)s, error_message)
-WHERE id = %(id)s AND status IN ('available', 'locked')
+WHERE instance_id = %(instance_id)s AND element_key = %(key)s AND (%(attempt)s = 0 OR attempt = %(attempt)s)
+  AND status IN ('available', 'locked')
 """
 
 _SUBSCRIBE = """
@@ -115,21 +116,11 @@ _SWEEP = (
 """Whatever ends an instance, nothing of it is left open."""
 
 
-@dataclass(frozen=True)
-class Applied:
-    """What a batch set going.
-
-    Attributes:
-        deliveries: Messages that found an instance and must be sent to it once the transaction has committed.
-        signals: Signals to broadcast, then.
-    """
-
-    deliveries: list[Delivery]
-    signals: list[tuple[str, dict[str, Any]]]
-
-
-async def apply_batch(connection: Connection, batch: Batch) -> Applied:
+async def apply_batch(connection: Connection, batch: Batch) -> list[Delivery]:
     """Apply the changes of a batch that the store does not have yet.
+
+    Returns:
+        Messages and signals that found an instance: to be sent to it once the transaction has committed.
 
     Raises:
         ProcessInstanceNotFoundError: The instance was never opened.
@@ -153,24 +144,22 @@ async def apply_batch(connection: Connection, batch: Batch) -> Applied:
         raise ProcessInstanceNotFoundError(batch.instance_id)
     recorded: int = row["recorded"]
     if batch.last <= recorded:
-        return Applied([], [])
+        return []
     await _tasks(connection, batch, [change for change in batch.tasks if change.n > recorded])
     await _jobs(connection, batch, [change for change in batch.jobs if change.n > recorded])
     for state in batch.states:
         if state.n > recorded:
             await write_state(connection, batch.instance_id, batch.tenant_id, state, last_seq)
     opened = await _incidents(connection, batch, [each for each in batch.incidents if each.n > recorded])
-    applied = await _events(connection, batch, recorded)
+    deliveries = await _events(connection, batch, recorded)
     await connection.execute(
         _INSTANCE,
         {
             "id": batch.instance_id,
             "recorded": batch.last,
             "status": status,
-            "definition_id": next(
-                (s.definition_id for s in reversed(batch.statuses) if s.definition_id), None
-            ),
-            "error": next((s.error for s in reversed(batch.statuses) if s.error), None),
+            "definition_id": _last(change.definition_id for change in batch.statuses),
+            "error": _last(change.error for change in batch.statuses),
             "ended": status in ENDED,
             "current_tasks": None if batch.current_tasks is None else stored(batch.current_tasks),
             "incidents": opened,
@@ -179,7 +168,7 @@ async def apply_batch(connection: Connection, batch: Batch) -> Applied:
     )
     if status is not None and status in ENDED:
         await _sweep(connection, batch, status)
-    return applied
+    return deliveries
 
 
 def _last(values: Iterable[str | None]) -> str | None:
@@ -234,10 +223,9 @@ async def _incidents(connection: Connection, batch: Batch, changes: Sequence[Inc
     return more
 
 
-async def _events(connection: Connection, batch: Batch, recorded: int) -> Applied:
+async def _events(connection: Connection, batch: Batch, recorded: int) -> list[Delivery]:
     """Open and close subscriptions and send messages, in the order in which they happened."""
     deliveries: list[Delivery] = []
-    signals: list[tuple[str, dict[str, Any]]] = []
     changes = sorted((*batch.subscriptions, *batch.thrown, *batch.receipts), key=lambda change: change.n)
     for change in changes:
         if change.n <= recorded:
@@ -250,7 +238,14 @@ async def _events(connection: Connection, batch: Batch, recorded: int) -> Applie
             found = await take_back(connection, change.message, batch.instance_id)
             deliveries += [found] if found else []
         elif change.kind == "signal":
-            signals.append((change.name, change.variables))
+            deliveries += await broadcast_signal(
+                connection,
+                tenant_id=batch.tenant_id,
+                message_id=f"{batch.instance_id}:{change.n}",
+                name=change.name,
+                variables=change.variables,
+                source=batch.instance_id,
+            )
         else:
             found = await route_message(
                 connection,
@@ -262,7 +257,7 @@ async def _events(connection: Connection, batch: Batch, recorded: int) -> Applie
                 source=batch.instance_id,
             )
             deliveries += [found.delivery] if found.delivery else []
-    return Applied(deliveries, signals)
+    return deliveries
 
 
 async def _subscription(connection: Connection, batch: Batch, change: SubscriptionChange) -> list[Delivery]:

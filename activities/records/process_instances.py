@@ -57,9 +57,9 @@ async def insert_instance(
     correlation_id: str,
     business_key: str | None,
     parent_instance_id: str | None,
-) -> None:
-    """Insert an instance; one that exists already is left as it is."""
-    await connection.execute(
+) -> bool:
+    """Insert an instance; one that exists already is left as it is. Tells whether it was inserted."""
+    cursor = await connection.execute(
         _INSERT,
         {
             "id": instance_id,
@@ -73,6 +73,7 @@ async def insert_instance(
         },
         prepare=True,
     )
+    return cursor.rowcount > 0
 
 
 async def find_instance(connection: Connection, instance_id: str) -> ProcessInstance:

@@ -20,9 +20,9 @@ TIME_TO_LIVE = timedelta(hours=1)
 """How long a message that a process throws waits for somebody to take it."""
 
 _INSERT = """
-INSERT INTO process_messages (id, tenant_id, message_id, name, correlation, variables, status, source,
+INSERT INTO process_messages (id, tenant_id, message_id, kind, name, correlation, variables, status, source,
                               created_at, expires_at)
-VALUES (%(id)s, %(tenant_id)s, %(message_id)s, %(name)s, %(correlation)s, %(variables)s, 'buffered',
+VALUES (%(id)s, %(tenant_id)s, %(message_id)s, 'message', %(name)s, %(correlation)s, %(variables)s, 'buffered',
         %(source)s, now(), now() + %(ttl)s)
 ON CONFLICT (tenant_id, message_id) DO NOTHING
 """
@@ -45,6 +45,20 @@ WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND status = 'buffered' AND 
 ORDER BY created_at, id
 LIMIT 1
 FOR UPDATE SKIP LOCKED
+"""
+
+# One row per listener, so that each is told for certain, like the taker of a message.
+_BROADCAST = """
+INSERT INTO process_messages (id, tenant_id, message_id, kind, name, variables, status, source, created_at,
+                              expires_at, instance_id, subscription_key, claimed_at)
+SELECT 'msg_' || md5(%(message_id)s || instance_id), %(tenant_id)s, %(message_id)s || ':' || instance_id,
+       'signal', %(name)s, %(variables)s, 'claimed', %(source)s, now(), now() + interval '1 day', instance_id,
+       min(subscription_key), now()
+FROM process_subscriptions
+WHERE tenant_id = %(tenant_id)s AND kind = 'signal' AND name = %(name)s AND instance_id <> %(source)s
+GROUP BY instance_id
+ON CONFLICT (tenant_id, message_id) DO UPDATE SET source = excluded.source
+RETURNING *
 """
 
 _CLAIM = """
@@ -154,6 +168,7 @@ def _delivery(message: PublishedMessage) -> Delivery:
         message.instance_id,
         MessageArrival(
             message=message.id,
+            kind=message.kind,
             key=message.subscription_key,
             name=message.name,
             correlation=message.correlation,
@@ -219,11 +234,27 @@ async def expire_messages(connection: Connection) -> int:
     return cursor.rowcount
 
 
-async def signal_listeners(connection: Connection, name: str) -> list[str]:
-    """List the instances of the transaction's tenant that wait for a signal."""
+async def broadcast_signal(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    name: str,
+    variables: dict[str, Any],
+    source: str,
+) -> list[Delivery]:
+    """Give a signal to every instance of the tenant that waits for it now; the thrower has had it.
+
+    Broadcast again under its id it is the broadcast it was.
+    """
     cursor = await connection.execute(
-        "SELECT DISTINCT instance_id FROM process_subscriptions WHERE kind = 'signal' AND name = %s "
-        "ORDER BY instance_id",
-        [name],
+        _BROADCAST,
+        {
+            "tenant_id": tenant_id,
+            "message_id": message_id,
+            "name": name,
+            "variables": stored(variables),
+            "source": source,
+        },
     )
-    return [row["instance_id"] for row in await cursor.fetchall()]
+    return [_delivery(PublishedMessage.model_validate(row)) for row in await cursor.fetchall()]
