@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.agent_call import AgentCallActivities
 from activities.execution import ExecutionActivities
+from activities.monitoring import measuring
 from activities.payment import PaymentActivities
 from activities.payout import PayoutActivities, PayoutRails, open_payout_rails
 from activities.process import ProcessActivities, serving_processes
@@ -32,7 +33,12 @@ from activities.sandbox.settings import SandboxSettings
 from activities.services import Services, open_services
 from activities.streams.publisher import publishing
 from activities.streams.webhooks import delivering
+from activities.telemetry.exporter import exporting
+from activities.telemetry.health import SANDBOX_PART
 from activities.telemetry.logs import configure_logging
+from activities.telemetry.metrics import observe_measurements
+from activities.telemetry.sampler import Check, sampling
+from activities.telemetry.tracing import tracing
 from activities.temporal.client import connect
 from models.errors import PlatformError
 from models.settings import Settings, load_settings
@@ -69,6 +75,9 @@ LIBRARIES = (
     "aiosmtplib",
     "orjson",
     "pydantic_settings",
+    "opentelemetry",
+    "prometheus_client",
+    "google",
 )
 """What our packages import. Workflow code uses none of it, but imports modules that do."""
 
@@ -217,11 +226,14 @@ async def running_workers(
             await sandbox.start()
         if TaskQueue.CORE in queues:
             await stack.enter_async_context(publishing(services.database))
+            await stack.enter_async_context(measuring(services.database, observe_measurements))
             await stack.enter_async_context(delivering(services.database, services.key_ring))
             await stack.enter_async_context(serving_processes(services.database, client))
         outside = await stack.enter_async_context(outside_rails(services.settings))
         payout_rails: PayoutRails = {**open_payout_rails(services.database), **outside}
         work = work_of(services, sandbox, payout_rails, outside.values())
+        parts: dict[str, Check] = {} if sandbox is None else {SANDBOX_PART: sandbox.reachable}
+        await stack.enter_async_context(sampling(services.database, client, parts))
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -247,7 +259,11 @@ def main() -> None:
     """Run the worker process."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, service="worker")
-    with contextlib.suppress(KeyboardInterrupt):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tracing(settings, service="switchyard-worker"),
+        exporting(settings.metrics_host, settings.worker_metrics_port),
+    ):
         asyncio.run(serve(settings))
 
 

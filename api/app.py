@@ -27,7 +27,10 @@ import api.streams
 import api.webhook
 import api.websocket
 from activities.streams.hub import Hub
+from activities.telemetry.exporter import exporting
 from activities.telemetry.logs import configure_logging
+from activities.telemetry.metrics import OPEN_STREAMS
+from activities.telemetry.tracing import tracing
 from api.body import BodyMiddleware
 from api.correlation import CorrelationMiddleware
 from api.errors import UnforeseenErrorMiddleware, add_error_handlers
@@ -35,6 +38,7 @@ from api.openapi import describe, operation_id
 from api.rate_limits import RateLimitMiddleware, RateLimits, policies_of
 from api.shutdown import ending_streams
 from api.state import Services, open_services
+from api.telemetry import TelemetryMiddleware
 from models.settings import Settings, load_settings
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -70,13 +74,18 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
             (``uvicorn --factory api.app:create_app``): settings come from the environment, logs are set up.
         services: Ready-made services, which the caller closes; made from the settings where not given.
     """
+    own_process: Settings | None = None
     if settings is None and services is None:
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format, service="api")
+        own_process = settings
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
+            if own_process is not None:
+                stack.enter_context(tracing(own_process, service="switchyard-api"))
+                stack.enter_context(exporting(own_process.metrics_host, own_process.api_metrics_port))
             ready = services
             if ready is None:
                 assert settings is not None
@@ -85,6 +94,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
             app.state.rate_limits = RateLimits(ready.database, policies_of(ready.settings))
             app.state.hub = Hub(ready.database, ready.settings.database_platform_url.get_secret_value())
             stack.push_async_callback(app.state.hub.close)
+            OPEN_STREAMS.set_function(lambda: app.state.hub.clients)
             with ending_streams(app.state.hub):
                 yield
 
@@ -113,6 +123,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.add_middleware(BodyMiddleware)
     app.add_middleware(UnforeseenErrorMiddleware)
     app.add_middleware(RateLimitMiddleware)
+    app.add_middleware(TelemetryMiddleware)
     app.add_middleware(CorrelationMiddleware)
     return app
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from activities.records.database import Database, DatabaseUnavailableError
 from activities.records.rate_limits import take_tokens
+from activities.telemetry.metrics import RATE_LIMITED
 from models.identity import Principal
 from models.rate_limit import RateLimitExceededError, RateLimitPolicy
 from models.settings import Settings
@@ -93,8 +94,6 @@ class RateLimits:
         self._policies = tuple(policies)
         self._clock = clock
         self._shares: dict[tuple[str, str], _Share] = {}
-        self.refused: dict[str, int] = {policy.name: 0 for policy in policies}
-        """Policy → requests refused so far."""
 
     async def spend(self, principal: Principal, credentials: str, spent: list[Spent]) -> None:
         """Take one token of each policy for a request.
@@ -117,7 +116,7 @@ class RateLimits:
                 for each in paid:
                     each.tokens += 1
                 spent.append(Spent(policy, 0, self._full_seconds(policy, 0)))
-                self.refused[policy.name] += 1
+                RATE_LIMITED.labels(policy.name).inc()
                 log.info("rate limited", policy=policy.name, tenant_id=principal.tenant_id)
                 raise
             paid.append(share)

@@ -185,6 +185,23 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field(default="json", description="Form of log lines.")
 
+    # -- Metrics and traces ---------------------------------------------------------------------------
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address that `/metrics` listens on; not loopback where Prometheus is elsewhere.",
+    )
+    api_metrics_port: int = Field(
+        default=9464, ge=0, le=65_535, description="Port of the API's `/metrics`; 0: none."
+    )
+    worker_metrics_port: int = Field(
+        default=9465, ge=0, le=65_535, description="Port of the worker's `/metrics`; 0: none."
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="OpenTelemetry collector (OTLP over HTTP, such as `http://127.0.0.1:4318`); empty: no "
+        "traces.",
+    )
+
     # -- Worker and sandbox ---------------------------------------------------------------------------
     task_queues: str = Field(
         default="core,sandbox,llm,money", description="Task queues that this worker serves."

@@ -63,6 +63,10 @@ class SandboxRunner:
         await self.pool.close()
         await self.engine.close()
 
+    async def reachable(self) -> None:
+        """Ask the engine for a sign of life; raises whatever it raises where there is none."""
+        await self.engine.call(lambda client: client.ping())
+
     async def run(
         self,
         request: SandboxRequest,

@@ -14,8 +14,12 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, TextIO, cast
 
 import structlog
+from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 from temporalio import activity, workflow
+
+from models.identifiers import PATTERN
+from models.search_attributes import CORRELATION_ID
 
 REDACTED = "[redacted]"
 
@@ -67,16 +71,31 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def add_temporal_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Processor: name the activity or workflow that is logging, if one is."""
+    """Processor: name the activity or workflow that is logging, if one is, and its run."""
     if workflow.in_workflow():
         info = workflow.info()
         event.setdefault("workflow_id", info.workflow_id)
         event.setdefault("workflow_type", info.workflow_type)
+        correlation_id = info.typed_search_attributes.get(CORRELATION_ID)
+        if correlation_id:
+            event.setdefault("correlation_id", correlation_id)
     elif activity.in_activity():
         running = activity.info()
         event.setdefault("workflow_id", running.workflow_id)
         event.setdefault("activity_type", running.activity_type)
         event.setdefault("attempt", running.attempt)
+    # A run's workflow is named after it: `agent-execution/exec_…`.
+    run_id = str(event.get("workflow_id") or "").rpartition("/")[2]
+    if PATTERN.fullmatch(run_id):
+        event.setdefault("run_id", run_id)
+    return event
+
+
+def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Processor: name the trace that the line belongs to, where there is one."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event.setdefault("trace_id", f"{context.trace_id:032x}")
     return event
 
 
@@ -115,6 +134,7 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
         add_temporal_context,
+        add_trace,
         _drop_duplicates,
     ]
     rendering: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]

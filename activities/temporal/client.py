@@ -8,6 +8,8 @@ from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, ExternalStorage
 
 from activities.storage import ObjectStore
+from activities.telemetry.correlation import CorrelationInterceptor
+from activities.telemetry.tracing import temporal_plugins
 from activities.temporal.codec import EncryptionCodec, KeyRing
 from activities.temporal.failures import PlatformFailureConverter
 from models.settings import Settings
@@ -71,5 +73,7 @@ async def connect(settings: Settings, store: ObjectStore, *, lazy: bool = False)
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         data_converter=data_converter(settings, store),
+        interceptors=[CorrelationInterceptor()],
+        plugins=temporal_plugins(settings),
         lazy=lazy,
     )
