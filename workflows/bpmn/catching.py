@@ -196,7 +196,7 @@ class Catching(Core):
         self.trace("caught", node.id, owner.key, event.kind.value if event else None)
         if node.kind is NodeKind.BOUNDARY:
             self.fire_boundary(owner, node, variables, event)
-        elif node.kind is NodeKind.START:
+        elif node.kind is NodeKind.START and owner.role != Role.WAIT:
             self.fire_event_scope(owner, node, variables, event)
         elif owner.role == Role.GATEWAY:
             self._fire_gateway(owner, node, variables, event)

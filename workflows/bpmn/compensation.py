@@ -26,6 +26,12 @@ class Compensating(Throwing):
         scope = self.scope_of(instance)
         entry: dict[str, Any] = {"n": node.id}
         snapshot = {**(instance.vars or {}), **(results or {})}
+        if node.outputs or node.data_outputs:
+            # What the activity wrote outside may be written again before it is undone, as in a loop.
+            written = self.visible(self.instances[instance.parent])
+            targets = [item.target.partition(".")[0] for item in node.outputs]
+            targets += [item.target for item in node.data_outputs if item.target]
+            snapshot.update({name: written[name] for name in targets if name in written})
         if snapshot:
             entry["v"] = snapshot
         if instance.ledger:

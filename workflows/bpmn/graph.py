@@ -200,12 +200,14 @@ class StartTrigger(NamedTuple):
         kind: ``none`` or an event kind.
         name: Message or signal name, None where computed or absent.
         event: The event definition, None for a none start.
+        part: Its position among the definitions of the event.
     """
 
     node: str
     kind: str
     name: str | None
     event: EventDefinition | None
+    part: int = 0
 
 
 class Graph:
@@ -310,8 +312,8 @@ class Graph:
         for node in self.root.inner:
             if node.kind is NodeKind.START:
                 found.extend(
-                    StartTrigger(node.id, event.kind.value, event.name, event.definition)
-                    for event in node.events
+                    StartTrigger(node.id, event.kind.value, event.name, event.definition, part)
+                    for part, event in enumerate(node.events)
                 )
                 if not node.events:
                     found.append(StartTrigger(node.id, "none", None, None))
@@ -325,8 +327,8 @@ class Graph:
                     message = target.work.message if target.work else None
                     events = (message,) if message is not None else target.events
                     found.extend(
-                        StartTrigger(target.id, event.kind.value, event.name, event.definition)
-                        for event in events
+                        StartTrigger(target.id, event.kind.value, event.name, event.definition, part)
+                        for part, event in enumerate(events)
                     )
         return found
 

@@ -5,12 +5,16 @@ from typing import Any, NamedTuple
 
 
 class Start(NamedTuple):
-    """Begin: with ``variables``; ``node`` names the start trigger where it is not the none start."""
+    """Begin: with ``variables``; ``node`` names the start trigger where it is not the none start.
+
+    ``part`` is the position of the trigger among the event's definitions (`StartTrigger.part`).
+    """
 
     now: datetime
     variables: dict[str, Any] = {}
     node: str | None = None
     business_key: str | None = None
+    part: int = 0
 
 
 class JobCompleted(NamedTuple):

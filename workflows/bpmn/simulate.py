@@ -110,12 +110,17 @@ class Simulation:
     # --- driving ------------------------------------------------------------------------------------
 
     def start(
-        self, process: str, variables: dict[str, Any] | None = None, node: str | None = None
+        self,
+        process: str,
+        variables: dict[str, Any] | None = None,
+        node: str | None = None,
+        part: int = 0,
     ) -> Simulated:
         """Start an instance; `run` moves it."""
         simulated = Simulated(len(self.instances) + 1, self.graphs[process])
         self.instances[simulated.number] = simulated
-        self._ready.append((simulated.number, inputs.Start(self.now, dict(variables or {}), node)))
+        begin = inputs.Start(self.now, dict(variables or {}), node, part=part)
+        self._ready.append((simulated.number, begin))
         return simulated
 
     def begin(
@@ -294,7 +299,7 @@ class Simulation:
                     self._ready.append((simulated.number, event))
                     return
         for graph, trigger in self._starts(EventKind.MESSAGE, message.name):
-            self.start(graph.id, message.variables, trigger.node)
+            self.start(graph.id, message.variables, trigger.node, trigger.part)
             return
         self._messages.append(message)
 
@@ -316,7 +321,7 @@ class Simulation:
                 event = inputs.SignalReceived(self.now, signal.name, signal.variables)
                 self._ready.append((simulated.number, event))
         for graph, trigger in self._starts(EventKind.SIGNAL, signal.name):
-            self.start(graph.id, signal.variables, trigger.node)
+            self.start(graph.id, signal.variables, trigger.node, trigger.part)
 
     def _starts(self, kind: EventKind, name: str) -> list[tuple[Graph, StartTrigger]]:
         return [
@@ -339,7 +344,8 @@ class Simulation:
                 continue
             simulated = Simulated(len(self.instances) + 1, graph)
             self.instances[simulated.number] = simulated
-            self._at(due.at, simulated, inputs.Start(self.now, dict(variables or {}), trigger.node))
+            begin = inputs.Start(self.now, dict(variables or {}), trigger.node, part=trigger.part)
+            self._at(due.at, simulated, begin)
             found.append(simulated)
         return found
 

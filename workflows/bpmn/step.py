@@ -133,7 +133,14 @@ def _start(machine: Machine, event: inputs.Start) -> None:
     root_node = machine.graph.root
     trigger = None
     if event.node is not None:
-        trigger = next((item for item in machine.graph.start_triggers if item.node == event.node), None)
+        trigger = next(
+            (
+                item
+                for item in machine.graph.start_triggers
+                if item.node == event.node and item.part == event.part
+            ),
+            None,
+        )
         if trigger is None:
             raise StepRefusedError(
                 f"{event.node!r} is no start event of {machine.graph.id}.", "Name one of its start events."
@@ -183,7 +190,7 @@ def _enter_by_trigger(machine: Machine, root: Instance, event: inputs.Start, nam
         None,
     )
     machine.trace("caught", name, root.key)
-    first = node.events[0] if node.events else None
+    first = node.events[event.part] if event.part < len(node.events) else None
     if gateway is not None and gateway.definition.parallel_events:
         waiting = machine.create(gateway, root, Role.GATEWAY)
         machine.begin_wait(waiting)
@@ -200,7 +207,7 @@ def _enter_by_trigger(machine: Machine, root: Instance, event: inputs.Start, nam
         machine.begin_wait(waiting)
         machine.write_all(root, event.variables)
         for key in list(waiting.subs):
-            if machine.state.subs[key].part == 0:
+            if key in machine.state.subs and machine.state.subs[key].part == event.part:
                 machine.trigger(machine.state.subs[key], event.variables)
         return
     machine.trace("completed", name)
