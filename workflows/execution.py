@@ -209,7 +209,9 @@ class AgentExecution:
         outcome = _cancelled(self._cancel_wanted)
         attempts = 0
         while attempts < self._request.attempts:
-            await self._to_its_end(self._while_paused())
+            if self._paused or self._ordering.locked():
+                # Not awaited otherwise: one turn of the loop more would change the order of commands.
+                await self._to_its_end(self._while_paused())
             if self._cancel_wanted is not None:
                 return _cancelled(self._cancel_wanted)
             self._agent = asyncio.create_task(self._attempt())
