@@ -1,11 +1,11 @@
 """Events: past facts about a run, gap-free and stored exactly once (DESIGN §3; flowgrid-level3 §4.2)."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint, text
 from sqlmodel import Field as Column
 
 from models.run import RunStatus
@@ -47,6 +47,10 @@ class EventType(StrEnum):
     PAYMENT_DECLINED = "payment.declined"
     PAYMENT_UNKNOWN = "payment.unknown"
     PAYMENT_RELEASED = "payment.released"
+    PAYMENT_REFUND_REQUESTED = "payment.refund_requested"
+    PAYMENT_REFUNDED = "payment.refunded"
+    PAYMENT_REFUND_DECLINED = "payment.refund_declined"
+    PAYMENT_REFUND_UNKNOWN = "payment.refund_unknown"
     PAYMENT_RECEIPT_ISSUED = "payment.receipt_issued"
     PAYOUT_CLAIMED = "payout.claimed"
     PAYOUT_UNKNOWN = "payout.unknown"
@@ -75,9 +79,14 @@ class EventType(StrEnum):
     TASK_CANCELLED = "task.cancelled"
     APPROVAL_CREATED = "approval.created"
     APPROVAL_ASSIGNED = "approval.assigned"
+    APPROVAL_ACKNOWLEDGED = "approval.acknowledged"
+    APPROVAL_VOTED = "approval.voted"
+    APPROVAL_COMMENTED = "approval.commented"
+    APPROVAL_REMINDED = "approval.reminded"
     APPROVAL_COMPLETED = "approval.completed"
     APPROVAL_ESCALATED = "approval.escalated"
     APPROVAL_EXPIRED = "approval.expired"
+    APPROVAL_CANCELLED = "approval.cancelled"
     SLA_WARNING = "sla.warning"
     SLA_BREACHED = "sla.breached"
     STATE_UPDATED = "state.updated"
@@ -113,8 +122,9 @@ class RunEvent(Record, table=True):
 
     __tablename__ = "run_events"
     __table_args__ = (
-        UniqueConstraint("run_id", "key"),
-        UniqueConstraint("position"),
+        UniqueConstraint("run_id", "key", "month"),
+        UniqueConstraint("id", "month"),
+        UniqueConstraint("position", "month"),
         Index("ix_run_events_tenant_id_timestamp", "tenant_id", "timestamp"),
         Index(
             "ix_run_events_tenant_id_position",
@@ -124,11 +134,14 @@ class RunEvent(Record, table=True):
         ),
         Index("ix_run_events_type_timestamp", "type", "timestamp"),
         Index("ix_run_events_correlation_id", "correlation_id"),
+        {"postgresql_partition_by": "RANGE (month)"},
     )
 
     run_id: str = Column(primary_key=True, foreign_key="runs.id")
     seq: int = Column(primary_key=True, sa_type=BigInteger)
-    id: str = Column(unique=True)
+    month: date = Column(primary_key=True)
+    """First day of the month that the run's events belong to (`models.run.Run.events_month`)."""
+    id: str
     key: str
     tenant_id: str
     type: EventType = Column(sa_type=Text)
@@ -140,3 +153,30 @@ class RunEvent(Record, table=True):
     published_at: datetime | None = time_field(nullable=True)
     position: int | None = Column(default=None, sa_type=BigInteger)
     """Gap-free number over all runs, given at publication."""
+
+
+class EventPosition(Record, table=True):
+    """The one row that holds the last position given: positions have no gap, whatever is archived."""
+
+    __tablename__ = "event_positions"
+
+    tenant_id: str = Column(primary_key=True)
+    position: int = Column(sa_type=BigInteger)
+
+
+class EventArchive(Record, table=True):
+    """An object in S3 with the events of some runs of one tenant that ended long ago."""
+
+    __tablename__ = "event_archives"
+    __table_args__ = (Index("ix_event_archives_tenant_id_month", "tenant_id", "month"),)
+
+    id: str = Column(primary_key=True)
+    tenant_id: str
+    month: date
+    object_key: str
+    sha256: bytes = Column(sa_type=LargeBinary)
+    """Of the object: what was changed in S3 is not shown."""
+    runs: int
+    events: int
+    last_position: int = Column(sa_type=BigInteger)
+    created_at: datetime = time_field()

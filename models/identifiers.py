@@ -41,6 +41,7 @@ PREFIXES = {
     "routing": "rte",
     "delivery": "dlv",
     "dead_letter": "dead",
+    "event_archive": "arch",
     "webhook_endpoint": "whk",
     "job": "job",
     "incident": "inc",

@@ -1,13 +1,13 @@
 """The spine: whatever runs durably is a run (DESIGN §2; run-events-flowchart, "States")."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, Index, Text, text
 from sqlmodel import Field
 
 from models.errors import ConflictError
-from models.table import Record, time_field
+from models.table import Record, time_field, utc_now
 
 
 class RunKind(StrEnum):
@@ -20,6 +20,8 @@ class RunKind(StrEnum):
     AGENT_TASK = "agent_task"
     EXPLORATION = "exploration"
     PAYOUT = "payout"
+    PURCHASE = "purchase"
+    REFUND = "refund"
 
 
 class RunStatus(StrEnum):
@@ -91,6 +93,7 @@ class Run(Record, table=True):
         Index("ix_runs_unpublished", "id", postgresql_where=text("published_seq < last_seq")),
         Index("ix_runs_correlation_id", "correlation_id"),
         Index("ix_runs_parent_run_id", "parent_run_id"),
+        Index("ix_runs_events_month", "events_month", "tenant_id", "id"),
     )
 
     id: str = Field(primary_key=True)
@@ -111,3 +114,8 @@ class Run(Record, table=True):
     updated_at: datetime = time_field()
     started_at: datetime | None = time_field(nullable=True)
     ended_at: datetime | None = time_field(nullable=True)
+    events_month: date = Field(default_factory=lambda: utc_now().date().replace(day=1))
+    """First day of the month whose partition takes the run's events: the one it was created in."""
+    archive_id: str | None = None
+    """Where its events up to ``archived_seq`` are, once they have left the store."""
+    archived_seq: int = Field(default=0, sa_type=BigInteger)

@@ -17,10 +17,8 @@ CHANNEL = "switchyard_events"
 MAX_PAYLOAD = 7900
 """PostgreSQL refuses 8 000."""
 
-_PUBLISHING_LOCK = 7303017151
-
 _TAKE = """
-SELECT id, published_seq, last_seq FROM runs
+SELECT id, events_month, published_seq, last_seq FROM runs
 WHERE published_seq < last_seq
 ORDER BY id
 LIMIT %s
@@ -32,27 +30,30 @@ SELECT id FROM runs WHERE published_seq < last_seq ORDER BY updated_at LIMIT 1
 """
 
 _TAKE_ONE = """
-SELECT id, published_seq, last_seq FROM runs WHERE id = %s AND published_seq < last_seq FOR UPDATE
+SELECT id, events_month, published_seq, last_seq FROM runs
+WHERE id = %s AND published_seq < last_seq
+FOR UPDATE
 """
 
-# A statement of its own: the next one's snapshot then holds the positions that the lock's last holder gave.
-_LOCK_POSITIONS = "SELECT pg_advisory_xact_lock(%s)"
+# A statement of its own: the next one then counts on from what the lock's last holder gave.
+_LOCK_POSITIONS = "SELECT position FROM event_positions FOR UPDATE"
 
 _STAMP = """
 WITH taken AS (
-    SELECT * FROM unnest(%(ids)s::text[], %(from)s::bigint[], %(to)s::bigint[])
-           WITH ORDINALITY AS t (run_id, after, upto, place)
+    SELECT * FROM unnest(%(ids)s::text[], %(months)s::date[], %(from)s::bigint[], %(to)s::bigint[])
+           WITH ORDINALITY AS t (run_id, month, after, upto, place)
 ), due AS (
-    SELECT e.run_id, e.seq, row_number() OVER (ORDER BY t.place, e.seq) AS step
-    FROM taken t JOIN run_events e ON e.run_id = t.run_id AND e.seq > t.after AND e.seq <= t.upto
-), head AS (
-    SELECT coalesce(max(position), 0) AS position FROM run_events
+    SELECT e.run_id, e.seq, e.month, row_number() OVER (ORDER BY t.place, e.seq) AS step
+    FROM taken t JOIN run_events e
+      ON e.run_id = t.run_id AND e.seq > t.after AND e.seq <= t.upto AND e.month = t.month
 ), stamped AS (
     UPDATE run_events e
-    SET published_at = clock_timestamp(), position = head.position + due.step
-    FROM due, head
-    WHERE e.run_id = due.run_id AND e.seq = due.seq
+    SET published_at = clock_timestamp(), position = %(head)s + due.step
+    FROM due
+    WHERE e.run_id = due.run_id AND e.seq = due.seq AND e.month = due.month
     RETURNING e.run_id
+), counted AS (
+    UPDATE event_positions SET position = %(head)s + (SELECT count(*) FROM stamped)
 ), moved AS (
     UPDATE runs r SET published_seq = t.upto FROM taken t WHERE r.id = t.run_id
 )
@@ -70,7 +71,7 @@ FROM unnest(%(ids)s::text[], %(after)s::bigint[]) AS t (run_id, after)
 JOIN runs r ON r.id = t.run_id
 CROSS JOIN LATERAL (
     SELECT * FROM run_events
-    WHERE run_id = t.run_id AND seq > t.after AND published_at IS NOT NULL
+    WHERE run_id = t.run_id AND seq > t.after AND published_at IS NOT NULL AND month = r.events_month
     ORDER BY seq LIMIT %(limit)s
 ) e
 ORDER BY e.run_id, e.seq
@@ -78,8 +79,8 @@ ORDER BY e.run_id, e.seq
 
 _TAIL = f"""
 SELECT {_EVENT_COLUMNS}, (r.ended_at IS NOT NULL AND e.seq = r.last_seq) AS final
-FROM run_events e JOIN runs r ON r.id = e.run_id
-WHERE e.run_id = %s AND e.published_at IS NOT NULL
+FROM runs r JOIN run_events e ON e.run_id = r.id AND e.month = r.events_month
+WHERE r.id = %s AND e.published_at IS NOT NULL
 ORDER BY e.seq DESC LIMIT %s
 """
 
@@ -132,12 +133,15 @@ async def publish_run(connection: Connection, run_id: str) -> Published:
 async def _publish(connection: Connection, rows: Sequence[Row]) -> Published:
     if not rows:
         return Published(runs=0, events=0)
-    await connection.execute(_LOCK_POSITIONS, [_PUBLISHING_LOCK])
+    head = await (await connection.execute(_LOCK_POSITIONS)).fetchone()
+    assert head is not None, "the row is made by the migration"
     row = await (
         await connection.execute(
             _STAMP,
             {
+                "head": head["position"],
                 "ids": [row["id"] for row in rows],
+                "months": [row["events_month"] for row in rows],
                 "from": [row["published_seq"] for row in rows],
                 "to": [row["last_seq"] for row in rows],
             },
@@ -204,10 +208,8 @@ async def read_positions(
 
 async def last_position(connection: Connection) -> int:
     """Return the position of the last published event, 0 where there is none."""
-    row = await (
-        await connection.execute("SELECT coalesce(max(position), 0) AS position FROM run_events")
-    ).fetchone()
-    assert row is not None, "an aggregate always has a row"
+    row = await (await connection.execute("SELECT position FROM event_positions")).fetchone()
+    assert row is not None, "the row is made by the migration"
     return int(row["position"])
 
 

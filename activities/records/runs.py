@@ -142,9 +142,13 @@ def _stored(event: NewEvent) -> dict[str, Any]:
 async def read_events(
     connection: Connection, run_id: str, *, from_seq: int = 1, limit: int = 1000
 ) -> list[RunEvent]:
-    """Read a run's events from number ``from_seq`` on, in order, at most ``limit``."""
+    """Read a run's events from number ``from_seq`` on, in order, at most ``limit``.
+
+    Those that were archived are not among them (`activities.streams.archive` reads them, too).
+    """
     cursor = await connection.execute(
-        "SELECT * FROM run_events WHERE run_id = %s AND seq >= %s ORDER BY seq LIMIT %s",
+        "SELECT e.* FROM runs r JOIN run_events e ON e.run_id = r.id AND e.month = r.events_month "
+        "WHERE r.id = %s AND e.seq >= %s ORDER BY e.seq LIMIT %s",
         [run_id, from_seq, limit],
     )
     return [RunEvent.model_validate(row) for row in await cursor.fetchall()]

@@ -59,6 +59,11 @@ END $$
 """
 
 
+def replacing() -> str:
+    """Return the statement that brings this version of the function back."""
+    return _APPEND.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
+
+
 def upgrade() -> None:
     op.execute(_APPEND)
 

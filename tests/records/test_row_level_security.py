@@ -92,7 +92,7 @@ def tenant_tables(owner: Connection) -> list[str]:
         """
         SELECT c.relname FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
-        WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
+        WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
         ORDER BY 1
         """,
     )
@@ -201,7 +201,8 @@ def test_every_table_without_a_tenant_is_known_with_its_reason(
 ) -> None:
     everything = names(
         owner,
-        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace",
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+        "AND relnamespace = 'public'::regnamespace",
     )
     unknown = set(everything) - set(tenant_tables) - set(WITHOUT_TENANT)
     assert unknown == set(), "give each a tenant_id, or list it in WITHOUT_TENANT with the reason"
