@@ -1,0 +1,1 @@
+"""Approvals without Temporal: working time, quorums, clocks and the request's state, as pure values."""
