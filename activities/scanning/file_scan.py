@@ -137,11 +137,15 @@ class _Budget:
         self.left = MAX_PAYLOADS
         self.bytes = MAX_PAYLOAD_BYTES
         self.seen: set[int] = set()
+        self.spent = False
 
     def take(self, value: str | bytes) -> bool:
         """Whether ``value`` is new and within the bounds."""
         key = hash(value)
-        if self.left <= 0 or self.bytes < len(value) or key in self.seen:
+        if key in self.seen:
+            return False
+        if self.left <= 0 or self.bytes < len(value):
+            self.spent = True
             return False
         self.seen.add(key)
         self.left -= 1
@@ -156,7 +160,11 @@ def _scan_payloads(out: Collector, context: Context, depth: int, budget: _Budget
             out.add("hidden.payload", out.payloads[0][2], 0, f"more than {MAX_DECODE_DEPTH} layers")
         return
     for value, label, line, forced in out.payloads:
-        if len(value) < _MIN_PAYLOAD or not budget.take(value):
+        if len(value) < _MIN_PAYLOAD:
+            continue
+        if not budget.take(value):
+            if budget.spent:
+                out.add("limit.payloads")
             continue
         if forced == "serialised":
             scan_serialised(value, line, out)

@@ -86,7 +86,10 @@ class JavaScriptFolder:
 
     def fold(self, node: Node | None) -> Any:
         """Return the constant value of ``node``, or None."""
-        if node is None or self._total > _MAX_TOTAL_STEPS:
+        if node is None:
+            return None
+        if self._total > _MAX_TOTAL_STEPS:
+            self.values.exceeded.add("limit.constants")
             return None
         key = node.id
         if key in self._memo:
@@ -155,6 +158,7 @@ class JavaScriptFolder:
     def _evaluate(self, node: Node, environment: _Environment) -> Any:
         self._steps += 1
         if self._steps > MAX_FOLD_STEPS or self._depth > MAX_FOLD_DEPTH:
+            self.values.exceeded.add("limit.constants")
             raise _Unknown
         evaluator = _EVALUATORS.get(node.type)
         if evaluator is None or (environment is None and node.id in self._failed):

@@ -26,7 +26,7 @@ from activities.scanning.javascript_names import (
 from activities.scanning.javascript_scopes import FUNCTION_KINDS, JavaScriptIndex, parse_javascript
 from activities.scanning.javascript_values import Reference, arguments_of, is_loader
 from activities.scanning.parts import Parsed
-from activities.scanning.sinks import report_command, report_decoded, report_executed_origin
+from activities.scanning.sinks import DIRECT, report_command, report_decoded, report_executed_origin
 from activities.scanning.text_checks import SENSITIVE_NAMES, TELLING_NAMES
 from models.manifest import Capability
 from models.scanning import Severity
@@ -128,6 +128,8 @@ class JavaScriptRules:
         self._escapes()
         for node in [*captures.get("pair", []), *captures.get("field", []), *captures.get("declarator", [])]:
             self._value_alias(node)
+        for rule in sorted(self.values.exceeded | self.index.exceeded):
+            self.out.add(rule, severity=Severity.LOW if rule == "limit.origins" else None)
 
     # -- loading ------------------------------------------------------------------------------
 
@@ -593,6 +595,8 @@ class JavaScriptRules:
                         value, "executed" if plain else "folded", node.start_point[0] + 1, "javascript-body"
                     )
                 continue
+            if self.values.cut_short and path in DIRECT:
+                self._add("limit.origins", node, path)
             near = self._near(argument)
             if path == "eval":
                 self._add("dynamic.unreadable", node, path)

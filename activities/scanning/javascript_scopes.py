@@ -15,7 +15,7 @@ from tree_sitter import Language, Node, Parser, Query, QueryCursor, Tree
 
 from activities.scanning.limits import PARSE_SECONDS
 
-MAX_BINDINGS = 10
+MAX_BINDINGS = 24
 FUNCTION_KINDS = frozenset(
     [
         "function_declaration",
@@ -39,6 +39,9 @@ _QUERY = """
 """
 
 
+_REFERRING = frozenset(
+    {"member_expression", "subscript_expression", "call_expression", "sequence_expression"}
+)
 MAX_DEPTH = 8_000
 """Levels of nesting, and so also bytes, below which a chain costs little; bundles stay far below."""
 
@@ -72,8 +75,7 @@ class Scope:
     def bind(self, name: str, binding: Binding) -> None:
         """Add a possible value."""
         known = self.names.setdefault(name, [])
-        if len(known) < MAX_BINDINGS:
-            known.append(binding)
+        known.append(binding)
 
 
 @cache
@@ -140,6 +142,7 @@ class JavaScriptIndex:
         members: Values assigned to ``x.name`` anywhere, by name.
         functions: Function nodes by name.
         callers: Calls by callee name, for parameters.
+        exceeded: Rules of the limits that were reached.
     """
 
     def __init__(self, source: bytes, tree: Tree, name: str) -> None:
@@ -158,6 +161,14 @@ class JavaScriptIndex:
         self._scope_of_function: dict[int, Scope] = {}
         self._build_scopes()
         self._bind_all()
+        self.exceeded: set[str] = set()
+        for scope in self._scopes:
+            for bindings in scope.names.values():
+                if len(bindings) > MAX_BINDINGS:
+                    rest = bindings[MAX_BINDINGS:]
+                    if any(item.node is not None and item.node.type in _REFERRING for item in rest):
+                        self.exceeded.add("limit.names")
+                    del bindings[MAX_BINDINGS:]
 
     def text(self, node: Node) -> str:
         """Return the source text of ``node``."""

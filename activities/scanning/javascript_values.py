@@ -12,10 +12,11 @@ from activities.scanning.javascript_scopes import FUNCTION_KINDS, Binding, JavaS
 if TYPE_CHECKING:
     from activities.scanning.javascript_folding import JavaScriptFolder
 
-_MAX_ORIGIN_NODES = 1_500
-_MAX_DEPTH = 40
-_MAX_QUESTION = 150
-_MAX_ORIGIN_DEPTH = 60
+_MAX_ORIGIN_NODES = 4_000
+_MAX_NEAR_NODES = 200
+_MAX_DEPTH = 150
+_MAX_QUESTION = 100_000
+_MAX_ORIGIN_DEPTH = 150
 _NEAR = 14
 _WRAPPERS = frozenset(
     [
@@ -59,8 +60,11 @@ class JavaScriptValues:
         self._members: dict[str, Reference | None] = {}
         self._returns: dict[int, list[Node]] = {}
         self._cuts = 0
+        self.exceeded: set[str] = set()
+        self.cut_short = False
         self._tangled: set[int] = set()
         self._origin_question: dict[int, int] = {}
+        self._near_budget: list[int] = [0]
         self._origin_memo: dict[int, int] = {}
 
     def resolve(self, node: Node | None) -> Reference | None:
@@ -87,7 +91,11 @@ class JavaScriptValues:
         # Within one question every node is looked at once: cycles and diamonds cost nothing.
         if key in self._question:
             return self._question[key]
-        if key in self._resolving or len(self._resolving) > _MAX_DEPTH or len(self._question) > _MAX_QUESTION:
+        if key in self._resolving:
+            self._cuts += 1
+            return None
+        if len(self._resolving) > _MAX_DEPTH or len(self._question) > _MAX_QUESTION:
+            self.exceeded.add("limit.names")
             self._cuts += 1
             return None
         before = self._cuts
@@ -403,6 +411,7 @@ class JavaScriptValues:
         if node is None:
             return Origin.NONE
         self._origin_question.clear()
+        self.cut_short = False
         return self._origins(node, [_MAX_ORIGIN_NODES], set(), 0)
 
     def near_origins(self, node: Node | None) -> int:
@@ -411,8 +420,9 @@ class JavaScriptValues:
             return Origin.NONE
         kept, self._origin_memo = self._origin_memo, {}
         self._origin_question = {}
+        self._near_budget = [_MAX_NEAR_NODES]
         try:
-            return self._origins(node, [200], set(), _MAX_ORIGIN_DEPTH - _NEAR)
+            return self._origins(node, self._near_budget, set(), _MAX_ORIGIN_DEPTH - _NEAR)
         finally:
             self._origin_memo = kept
             self._origin_question = {}
@@ -426,7 +436,12 @@ class JavaScriptValues:
         if memo is not None:
             return memo
         budget[0] -= 1
-        if budget[0] < 0 or key in active or depth > _MAX_ORIGIN_DEPTH:
+        if key in active:
+            return Origin.NONE
+        if budget[0] < 0 or depth > _MAX_ORIGIN_DEPTH:
+            if budget is not self._near_budget:
+                self.cut_short = True
+                self.exceeded.add("limit.origins")
             return Origin.NONE
         active.add(key)
         handler = _ORIGIN_HANDLERS.get(kind)

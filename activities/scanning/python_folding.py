@@ -140,7 +140,10 @@ class PythonFolder:
             return None
         if isinstance(node, ast.Constant):
             return node.value
-        if node.__class__ not in _EVALUATORS or self._total > _MAX_TOTAL_STEPS:
+        if node.__class__ not in _EVALUATORS:
+            return None
+        if self._total > _MAX_TOTAL_STEPS:
+            self.values.exceeded.add("limit.constants")
             return None
         key = (id(node), id(scope))
         if key in self._memo:
@@ -194,6 +197,7 @@ class PythonFolder:
     def _evaluate(self, node: ast.AST, scope: Scope, environment: _Environment) -> Any:
         self._steps += 1
         if self._steps > MAX_FOLD_STEPS or self._depth > MAX_FOLD_DEPTH:
+            self.values.exceeded.add("limit.constants")
             raise _Unknown
         if isinstance(node, ast.Constant):
             return node.value
@@ -655,6 +659,7 @@ class PythonFolder:
         for statement in body:
             self._steps += 1
             if self._steps > MAX_FOLD_STEPS:
+                self.values.exceeded.add("limit.constants")
                 raise _Unknown
             if isinstance(statement, ast.Return):
                 raise _Return(

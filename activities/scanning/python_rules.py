@@ -29,7 +29,7 @@ from activities.scanning.python_names import (
 )
 from activities.scanning.python_scopes import PythonIndex, Scope, index_python
 from activities.scanning.python_values import Reference
-from activities.scanning.sinks import report_command, report_decoded, report_executed_origin
+from activities.scanning.sinks import DIRECT, report_command, report_decoded, report_executed_origin
 from activities.scanning.text_checks import SENSITIVE_NAMES, TELLING_NAMES, looks_like_python
 from models.manifest import Capability
 from models.scanning import Severity
@@ -107,6 +107,8 @@ class PythonRules:
         self._joins()
         self._strings()
         self._identifiers()
+        for rule in sorted(self.values.exceeded | self.index.exceeded):
+            self._add(rule, None, severity=Severity.LOW if rule == "limit.origins" else None)
 
     # -- modules and names --------------------------------------------------------------------
 
@@ -279,6 +281,8 @@ class PythonRules:
         ):
             return
         origins = self.values.origins(argument, scope)
+        if self.values.cut_short and path in DIRECT:
+            self._add("limit.origins", node, path)
         report_executed_origin(
             self.out,
             origins,

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 from activities.scanning.python_names import FRAME_ATTRIBUTES
 
-MAX_BINDINGS = 12
+MAX_BINDINGS = 64
+"""Values of one name that are looked at; code with more for a name that matters goes to review."""
+
+
+_REFERRING = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.IfExp, ast.BoolOp)
 
 
 class Scope:
@@ -33,7 +37,7 @@ class Scope:
         bindings = self.names.get(name)
         if bindings is None:
             self.names[name] = [binding]
-        elif len(bindings) < MAX_BINDINGS:
+        else:
             bindings.append(binding)
 
     def lookup(self, name: str) -> "list[Binding]":
@@ -45,6 +49,15 @@ class Scope:
                 return bindings
             scope = scope.parent
         return []
+
+    def crowded(self) -> bool:
+        """Drop the values beyond `MAX_BINDINGS` and tell whether there were any that refer to something."""
+        found = False
+        for bindings in self.names.values():
+            if len(bindings) > MAX_BINDINGS:
+                found = found or any(isinstance(item.node, _REFERRING) for item in bindings[MAX_BINDINGS:])
+                del bindings[MAX_BINDINGS:]
+        return found
 
 
 class Binding(NamedTuple):
@@ -81,6 +94,7 @@ class PythonIndex:
         members: Values assigned to attributes anywhere, by attribute name.
         names: Loaded names that are executing builtins.
         scopes: Inner scope of a function, lambda, class or comprehension by the node's identity.
+        exceeded: Rules of the limits that were reached.
     """
 
     def __init__(self) -> None:
@@ -98,6 +112,7 @@ class PythonIndex:
         self.members: dict[str, list[Binding]] = {}
         self.names: list[tuple[ast.Name, Scope]] = []
         self.scopes: dict[int, Scope] = {}
+        self.exceeded: set[str] = set()
 
     def release(self) -> None:
         """Untie scopes and bindings, which refer to each other: the tree is freed without a collector."""
@@ -158,6 +173,9 @@ def index_python(tree: ast.Module) -> PythonIndex:
                 if value_kind not in _SILENT and (value_kind is not ast.Name or value.id in _EXECUTING_NAMES):
                     push((value, inner, joined))
     _bind_arguments(index)
+    scopes = (index.module, *index.scopes.values())
+    if sum([scope.crowded() for scope in scopes]):
+        index.exceeded.add("limit.names")
     return index
 
 

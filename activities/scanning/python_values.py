@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 NAMESPACE = "<namespace>"
 _SELF_ATTRIBUTES = frozenset({"__dict__", "__call__", "__func__", "__wrapped__", "__class_getitem__"})
 _GETTER_METHODS = frozenset({"get", "pop", "setdefault", "__getitem__", "__getattribute__", "__getattr__"})
-_MAX_ORIGIN_NODES = 2_000
-_MAX_RESOLVE_DEPTH = 40
-_MAX_QUESTION = 150
+_MAX_ORIGIN_NODES = 4_000
+_MAX_NEAR_NODES = 200
+_MAX_RESOLVE_DEPTH = 150
+_MAX_QUESTION = 100_000
 _NEAR = 14
 
 
@@ -65,16 +66,22 @@ class PythonValues:
         self._reference_memo: dict[tuple[int, int], Reference | None] = {}
         self._question: dict[tuple[int, int], Reference | None] = {}
         self._origin_question: dict[int, int] = {}
+        self._near_budget: list[int] = [0]
         self._names: dict[int, Reference | None] = {}
         self._members: dict[str, Reference | None] = {}
         self._cuts = 0
+        self.exceeded: set[str] = set()
+        self.cut_short = False
         self._tangled: set[tuple[int, int]] = set()
 
     # -- references ---------------------------------------------------------------------------
 
     def resolve(self, node: ast.AST | None, scope: Scope) -> Reference | None:
         """Return what ``node`` refers to, or None."""
-        if node is None or node.__class__ not in _RESOLVERS or len(self._resolving) > _MAX_RESOLVE_DEPTH:
+        if node is None or node.__class__ not in _RESOLVERS:
+            return None
+        if len(self._resolving) > _MAX_RESOLVE_DEPTH:
+            self.exceeded.add("limit.names")
             return None
         if node.__class__ is ast.Name:
             bindings = scope.lookup(node.id)  # type: ignore[attr-defined]
@@ -89,7 +96,11 @@ class PythonValues:
         # Within one question every node is looked at once: cycles and diamonds cost nothing.
         if key in self._question:
             return self._question[key]
-        if id(node) in self._resolving or len(self._question) > _MAX_QUESTION:
+        if len(self._question) > _MAX_QUESTION:
+            self.exceeded.add("limit.names")
+            self._cuts += 1
+            return None
+        if id(node) in self._resolving:
             self._cuts += 1
             return None
         before = self._cuts
@@ -332,6 +343,7 @@ class PythonValues:
             return Origin.NONE
         budget = [_MAX_ORIGIN_NODES]
         self._origin_question.clear()
+        self.cut_short = False
         return self._origins(node, scope, budget, set(), 0)
 
     def near_origins(self, node: ast.AST | None, scope: Scope) -> int:
@@ -340,8 +352,9 @@ class PythonValues:
             return Origin.NONE
         kept, self._origin_memo = self._origin_memo, {}
         self._origin_question = {}
+        self._near_budget = [_MAX_NEAR_NODES]
         try:
-            return self._origins(node, scope, [200], set(), MAX_FOLD_DEPTH - _NEAR)
+            return self._origins(node, scope, self._near_budget, set(), MAX_FOLD_DEPTH - _NEAR)
         finally:
             self._origin_memo = kept
             self._origin_question = {}
@@ -354,7 +367,12 @@ class PythonValues:
         if memo is not None:
             return memo
         budget[0] -= 1
-        if budget[0] < 0 or id(node) in active or depth > MAX_FOLD_DEPTH:
+        if id(node) in active:
+            return Origin.NONE
+        if budget[0] < 0 or depth > MAX_FOLD_DEPTH:
+            if budget is not self._near_budget:
+                self.cut_short = True
+                self.exceeded.add("limit.origins")
             return Origin.NONE
         active.add(id(node))
         result = self._origins_of_kind(node, kind, scope, budget, active, depth + 1)

@@ -12,7 +12,7 @@ from activities.scanning.text_checks import (
 from models.scanning import Severity
 
 # Generators of code use Function and compile with parts of their own; eval of parts is splitting.
-_DIRECT = frozenset({"eval", "builtins.exec", "builtins.eval"})
+DIRECT = frozenset({"eval", "builtins.exec", "builtins.eval"})
 
 
 def report_executed_origin(
@@ -37,7 +37,7 @@ def report_executed_origin(
         out.add("remote.execution", line, column, sink)
     if near & Origin.ENVIRONMENT and not near & Origin.FILE:
         out.add("environment.execution", line, column, sink)
-    if sink in _DIRECT and near & Origin.SIBLING and not near & ~(Origin.SIBLING | Origin.FOLDED):
+    if sink in DIRECT and near & Origin.SIBLING and not near & ~(Origin.SIBLING | Origin.FOLDED):
         out.add("split.execution", line, column, sink)
     if near & Origin.INPUT:
         out.add("dynamic.unreadable", line, column, sink)
