@@ -47,6 +47,7 @@ PREFIXES = {
     "incident": "inc",
     "message": "msg",
     "flow_state": "state",
+    "trigger": "trg",
 }
 """Kind of thing → prefix of its identifiers. The only place a prefix is written."""
 

@@ -21,6 +21,7 @@ import models.refund
 import models.routing
 import models.run
 import models.stream
+import models.trigger
 import models.wallet
 from models.table import metadata as metadata
 
@@ -46,5 +47,6 @@ _ = (
     models.routing,
     models.run,
     models.stream,
+    models.trigger,
     models.wallet,
 )
