@@ -20,6 +20,7 @@ class RunKind(StrEnum):
     AGENT_TASK = "agent_task"
     EXPLORATION = "exploration"
     PAYOUT = "payout"
+    APPROVAL = "approval"
     PURCHASE = "purchase"
     REFUND = "refund"
 

@@ -1,5 +1,8 @@
 """Importing this module makes every table known to the metadata, for Alembic and its drift test."""
 
+import models.approval_records
+import models.calendar
+import models.channel
 import models.event
 import models.execution
 import models.identity
@@ -26,6 +29,9 @@ import models.wallet
 from models.table import metadata as metadata
 
 _ = (
+    models.approval_records,
+    models.calendar,
+    models.channel,
     models.event,
     models.execution,
     models.identity,
