@@ -19,6 +19,9 @@ import api.marketplace
 import api.monitoring
 import api.orchestrator
 import api.payment
+import api.process
+import api.process_messages
+import api.process_tasks
 import api.publishing
 import api.rail_webhooks
 import api.review
@@ -62,6 +65,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.execution.router,
     api.payment.router,
     api.orchestrator.router,
+    api.process.router,
+    api.process_tasks.router,
+    api.process_messages.router,
 )
 """Every router that is served; a domain's router is added here."""
 

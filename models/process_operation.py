@@ -111,10 +111,19 @@ class DryRun(BaseModel):
     arguments: dict[str, Any]
 
 
+class Refusal(BaseModel):
+    """Why an operation that was tried would be refused."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
 class OperationOutcome(BaseModel):
     """What an operation did, or in a dry run would do."""
 
     status: str
+    refused: Refusal | None = None
     trace: list[str] = Field(default_factory=list[str])
     """What happened, in order: ``completed approve``, ``started pay``, ….."""
     state_version: int = 0

@@ -206,6 +206,7 @@ class ProcessInstance(ProcessInbox):
         assert graph is not None, "the loop begins when the instance is open"
         assert state is not None, "the loop begins when the instance is open"
         now = workflow.now()
+        event = entry.event
         if self._is_stale(entry, state):
             return False
         try:
@@ -217,8 +218,8 @@ class ProcessInstance(ProcessInbox):
                 self._state, commands = step(graph, state, event)
                 self._note_status(event, now, entry)
             else:
-                assert entry.event is not None, "an entry is an event or an operation"
-                event = entry.event._replace(now=now)
+                assert event is not None, "an entry is an event or an operation"
+                event = event._replace(now=now)
                 if isinstance(event, inputs.Cancel | inputs.Suspend | inputs.Resume | inputs.Start):
                     self._state, commands = step(graph, state, event)
                 else:
@@ -240,7 +241,7 @@ class ProcessInstance(ProcessInbox):
             now,
             by=entry.by,
             reason=entry.reason,
-            outputs=None if entry.outputs is None else (_key_of(entry), entry.outputs),
+            outputs=None if entry.outputs is None else (_key_of(event), entry.outputs),
         )
         self._receipts(entry, commands)
         if entry.answer is not None:
@@ -252,7 +253,7 @@ class ProcessInstance(ProcessInbox):
         """Drop answers to attempts that are over."""
         if entry.attempt is None:
             return False
-        key = _key_of(entry)
+        key = _key_of(entry.event)
         instance = state.instances.get(key)
         current = (instance.data or {}).get("attempt") if instance is not None else None
         if current != entry.attempt and state.status != "suspended":
@@ -635,9 +636,8 @@ def _refusal(error: PlatformError) -> ApplicationError:
     return ApplicationError(error.message, error.details, type=error.code, non_retryable=True)
 
 
-def _key_of(entry: Entry) -> int:
+def _key_of(event: Input | None) -> int:
     """Return the element instance that an answer is for, 0 where it is none."""
-    event = entry.event
     if isinstance(event, inputs.JobCompleted | inputs.JobFailed | inputs.JobError | inputs.JobEscalated):
         return event.key
     return 0

@@ -13,6 +13,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from models.errors import PlatformError
     from models.execution import CancelExecution
     from models.process_errors import ProcessEndedError, TaskNotWaitingError
     from models.process_operation import (
@@ -25,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         ModifyTokens,
         Operation,
         OperationOutcome,
+        Refusal,
         ResolveProblem,
         RestartFrom,
         SetVariables,
@@ -243,13 +245,16 @@ class ProcessInbox:
 
     @workflow.query
     def try_operation(self, dry: DryRun) -> OperationOutcome:
-        """Tell what an operation would do; nothing happens.
-
-        Raises:
-            PlatformError: It would be refused.
-        """
+        """Tell what an operation would do; nothing happens."""
         operation = OPERATIONS[dry.name].model_validate(dry.arguments)
-        return self._try(operation)
+        try:
+            return self._try(operation)
+        except PlatformError as refused:
+            # A failed query carries no code, so the refusal is an answer.
+            return OperationOutcome(
+                status="refused",
+                refused=Refusal(code=refused.code, message=refused.message, details=refused.details),
+            )
 
     # --- judging ----------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ TIME_TO_LIVE = timedelta(hours=1)
 _INSERT = """
 INSERT INTO process_messages (id, tenant_id, message_id, kind, name, correlation, variables, status, source,
                               created_at, expires_at)
-VALUES (%(id)s, %(tenant_id)s, %(message_id)s, 'message', %(name)s, %(correlation)s, %(variables)s, 'buffered',
-        %(source)s, now(), now() + %(ttl)s)
+VALUES (%(id)s, %(tenant_id)s, %(message_id)s, 'message', %(name)s, %(correlation)s, %(variables)s,
+        'buffered', %(source)s, now(), now() + %(ttl)s)
 ON CONFLICT (tenant_id, message_id) DO NOTHING
 """
 
@@ -49,14 +49,18 @@ FOR UPDATE SKIP LOCKED
 
 # One row per listener, so that each is told for certain, like the taker of a message.
 _BROADCAST = """
+WITH given AS (
+    SELECT %(tenant_id)s::text AS tenant_id, %(message_id)s::text AS message_id, %(name)s::text AS name,
+           %(source)s::text AS source
+)
 INSERT INTO process_messages (id, tenant_id, message_id, kind, name, variables, status, source, created_at,
                               expires_at, instance_id, subscription_key, claimed_at)
-SELECT 'msg_' || md5(%(message_id)s || instance_id), %(tenant_id)s, %(message_id)s || ':' || instance_id,
-       'signal', %(name)s, %(variables)s, 'claimed', %(source)s, now(), now() + interval '1 day', instance_id,
-       min(subscription_key), now()
-FROM process_subscriptions
-WHERE tenant_id = %(tenant_id)s AND kind = 'signal' AND name = %(name)s AND instance_id <> %(source)s
-GROUP BY instance_id
+SELECT 'msg_' || md5(g.message_id || s.instance_id), g.tenant_id, g.message_id || ':' || s.instance_id,
+       'signal', g.name, %(variables)s::jsonb, 'claimed', g.source, now(), now() + interval '1 day',
+       s.instance_id, min(s.subscription_key), now()
+FROM process_subscriptions s CROSS JOIN given g
+WHERE s.tenant_id = g.tenant_id AND s.kind = 'signal' AND s.name = g.name AND s.instance_id <> g.source
+GROUP BY s.instance_id, g.tenant_id, g.message_id, g.name, g.source
 ON CONFLICT (tenant_id, message_id) DO UPDATE SET source = excluded.source
 RETURNING *
 """
