@@ -208,6 +208,10 @@ class Sla(CamelModel):
     reminders: list[Seconds] = Field(
         default_factory=list[Seconds], max_length=50, description="Seconds after which to remind."
     )
+    fallback_after: Seconds = Field(
+        default=900,
+        description="Seconds of wall time without an acknowledgement after which the next channel is tried.",
+    )
     calendar: CalendarName | None = Field(
         default=None, description="Name of the calendar whose working time counts; none: wall time."
     )

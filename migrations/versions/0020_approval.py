@@ -137,12 +137,11 @@ def _requests() -> None:
         sa.Column("created_at", TIME, nullable=False, server_default=NOW),
     )
     op.create_index("ix_approval_evidence_approval_id", "approval_evidence", ["approval_id"])
-    for table in ("approval_requests", "approval_decisions", "approval_remarks", "approval_evidence"):
-        protect(table)
+    protect("approval_requests")
     sticky("approval_requests", ["approved", "rejected", "expired", "cancelled"])
-    append_only("approval_decisions")
-    append_only("approval_remarks")
-    append_only("approval_evidence")
+    for table in ("approval_decisions", "approval_remarks", "approval_evidence"):
+        protect(table, app="SELECT, INSERT", platform="SELECT, INSERT")
+        append_only(table)
 
 
 def _people() -> None:
