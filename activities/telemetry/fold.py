@@ -21,7 +21,7 @@ from models.monitoring import (
     day_of,
     hour_of,
 )
-from models.run import TERMINAL_STATUSES
+from models.run import TERMINAL_STATUSES, RunKind
 
 MAX_WORD = 200
 """Longest scope, subject or detail: what an event says is not trusted to be short."""
@@ -33,7 +33,9 @@ _ELEMENT_OUTCOMES = {
     EventType.TASK_COMPLETED.value: "completed",
     EventType.TASK_FAILED.value: "failed",
     EventType.TASK_RETRIED.value: "retried",
-    "task.cancelled": "cancelled",
+    EventType.TASK_CANCELLED.value: "cancelled",
+    EventType.ELEMENT_COMPLETED.value: "completed",
+    EventType.ELEMENT_CANCELLED.value: "cancelled",
     "node.completed": "completed",
     "node.succeeded": "completed",
     "node.failed": "failed",
@@ -41,7 +43,13 @@ _ELEMENT_OUTCOMES = {
     "node.skipped": "skipped",
 }
 _ELEMENT_DISPATCHED = frozenset({EventType.TASK_DISPATCHED.value, "node.dispatched", "node.queued"})
-_ELEMENT_STARTED = frozenset({EventType.TASK_STARTED.value, "node.started"})
+_ELEMENT_STARTED = frozenset({EventType.TASK_STARTED.value, EventType.ELEMENT_STARTED.value, "node.started"})
+_ATTEMPTS = frozenset({"failed", "retried"})
+"""Outcomes after which a step may still go on."""
+
+_BODIES = frozenset({"multi-instance", "loop"})
+"""Details of an activity that only holds its repetitions, which are counted themselves."""
+
 _APPROVAL_ENDED = frozenset(
     {EventType.APPROVAL_COMPLETED.value, EventType.APPROVAL_EXPIRED.value, "approval.cancelled"}
 )
@@ -146,6 +154,8 @@ class Fold:
             self._agent(event)
         elif event.type == EventType.PAYMENT_SETTLED:
             self._payment(event)
+        elif event.type == EventType.FLOW_FAILED:
+            self._error(event, _word(event.data, "code") or "UNKNOWN")
         if event.type in _ENDINGS:
             self._run_ends(event)
 
@@ -180,11 +190,7 @@ class Fold:
     def _run_ends(self, event: LoggedEvent) -> None:
         status = _ENDINGS[event.type]
         self._stand(event.tenant_id, Measure.ACTIVE_RUNS, event.kind, -1)
-        flow = self.spans.get((event.run_id, FLOW_SPAN))
-        names = {"", event.subject[:MAX_WORD]}
-        if flow is not None:
-            names.add(flow.subject)
-        for subject in names:
+        for subject in self._subjects(event) | {""}:
             self._add(event, Measure.RUN_ENDED, (event.kind, subject, status.value))
             if event.started_at is not None:
                 queued = event.started_at - event.created_at
@@ -192,23 +198,36 @@ class Fold:
             if event.type == EventType.RUN_SUCCEEDED:
                 began = event.started_at or event.created_at
                 self._time(event, Measure.RUN_DURATION, event.kind, subject, event.timestamp - began)
-        if event.type == EventType.RUN_FAILED:
-            code = _word(event.data, "code", "error_code", "errorCode") or "UNKNOWN"
-            for subject in names - {""}:
-                self._add(event, Measure.RUN_ERROR, (event.kind, subject, code))
+        code = _word(event.data, "code", "error_code", "errorCode")
+        if event.type == EventType.RUN_FAILED and (code or event.kind != RunKind.FLOW):
+            # A process says why in `flow.failed`.
+            self._error(event, code or "UNKNOWN")
         for key in list(self._keys_of_run.get(event.run_id, ())):
             span = self._end(event.run_id, key)
             if span is not None and key.startswith("approval:"):
                 self._stand(event.tenant_id, Measure.PENDING_APPROVALS, "", -1)
 
+    def _subjects(self, event: LoggedEvent) -> set[str]:
+        """Return what the run is counted under: its subject and, for a process, its definition."""
+        flow = self.spans.get((event.run_id, FLOW_SPAN))
+        return {event.subject[:MAX_WORD]} | ({flow.subject} if flow is not None else set())
+
+    def _error(self, event: LoggedEvent, code: str) -> None:
+        for subject in self._subjects(event):
+            self._add(event, Measure.RUN_ERROR, (event.kind, subject, code))
+
     # -- Steps of processes ---------------------------------------------------------------------------
 
     def _element(self, event: LoggedEvent) -> None:
         data = event.data
-        element = _word(data, "elementId", "element_id", "nodeId", "node_id", "taskId", "task_id")
-        if not element:
+        element = _word(
+            data, "element", "elementId", "element_id", "node", "nodeId", "node_id", "taskId", "task_id"
+        )
+        if not element or data.get("detail") in _BODIES:
             return
-        visit = _word(data, "taskExecutionId", "task_execution_id", "executionId", "activation") or element
+        visit = data.get("key")
+        if isinstance(visit, bool) or not isinstance(visit, int):
+            visit = _word(data, "key", "taskExecutionId", "task_execution_id", "activation") or element
         key = f"element:{visit}"
         if event.type in _ELEMENT_DISPATCHED:
             self._begin(event, key, element)
@@ -224,10 +243,10 @@ class Fold:
         definition = flow.subject if flow is not None else event.subject[:MAX_WORD]
         outcome = _ELEMENT_OUTCOMES[event.type]
         self._add(event, Measure.ELEMENT_ENDED, (definition, element, outcome))
-        kind = _word(data, "elementType", "element_type", "nodeType", "node_type", "taskType", "task_type")
+        kind = _word(data, "kind", "elementType", "nodeType", "node_type", "taskType", "task_type")
         if kind:
             self._add(event, Measure.ELEMENT_TYPE, (definition, element, kind))
-        if outcome == "retried":
+        if outcome in _ATTEMPTS:
             return
         self._end(event.run_id, key)
         length = _milliseconds(data)

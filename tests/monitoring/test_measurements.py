@@ -65,9 +65,9 @@ def folded(*events: LoggedEvent) -> Fold:
 
 
 def test_a_step_counts_its_waiting_and_its_work_apart() -> None:
-    step = {"taskId": "classify", "taskExecutionId": "task_1"}
+    step = {"element": "classify", "key": 3}
     fold = folded(
-        event("flow.started", data={"definitionId": "flow_9"}),
+        event("flow.started", data={"definition_id": "flow_9"}),
         event("task.dispatched", data=step, seconds=1),
         event("task.started", data=step, seconds=3),
         event("task.completed", data=step, seconds=8),
@@ -76,6 +76,39 @@ def test_a_step_counts_its_waiting_and_its_work_apart() -> None:
     assert counted(fold, Measure.ELEMENT_WAITING) == {("flow_9", "classify", waiting): (1, 2000)}
     assert counted(fold, Measure.ELEMENT_DURATION) == {("flow_9", "classify", duration): (1, 5000)}
     assert counted(fold, Measure.ELEMENT_ENDED) == {("flow_9", "classify", "completed"): (1, 0)}
+
+
+def test_an_attempt_that_fails_does_not_end_the_step_and_a_flow_says_why_it_failed() -> None:
+    step = {"element": "classify", "key": 3, "kind": "serviceTask"}
+    fold = folded(
+        event("flow.started", data={"definition_id": "flow_9"}),
+        event("task.started", data=step),
+        event("task.failed", data=step, seconds=1),
+        event("task.completed", data=step, seconds=4),
+        event("flow.failed", data={"code": "TIMEOUT"}, seconds=5),
+        event("run.failed", seconds=5),
+    )
+    assert counted(fold, Measure.ELEMENT_ENDED) == {
+        ("flow_9", "classify", "failed"): (1, 0),
+        ("flow_9", "classify", "completed"): (1, 0),
+    }
+    assert counted(fold, Measure.ELEMENT_DURATION)["flow_9", "classify", str(bucket_of(4000))] == (1, 4000)
+    assert counted(fold, Measure.RUN_ERROR) == {
+        ("flow", "flow_9", "TIMEOUT"): (1, 0),
+        ("flow", "incident", "TIMEOUT"): (1, 0),
+    }
+
+
+def test_repetitions_are_counted_and_not_what_holds_them() -> None:
+    body = {"element": "each", "key": 1, "detail": "multi-instance"}
+    one = {"element": "each", "key": 2}
+    fold = folded(
+        event("task.started", data=body),
+        event("task.started", data=one),
+        event("task.completed", data=one, seconds=2),
+        event("task.completed", data=body, seconds=2),
+    )
+    assert counted(fold, Measure.ELEMENT_ENDED) == {("incident", "each", "completed"): (1, 0)}
 
 
 def test_an_approval_that_its_run_leaves_behind_is_no_longer_pending() -> None:
@@ -91,7 +124,7 @@ def test_an_approval_that_its_run_leaves_behind_is_no_longer_pending() -> None:
 
 
 def test_a_models_cost_is_kept_to_the_billionth() -> None:
-    said = {"agentSlug": "classifier", "model": "m", "costUsd": "0.000000123", "inputTokens": 7}
+    said = {"agent": "classifier", "model": "m", "cost_usd": "0.000000123", "input_tokens": 7}
     fold = folded(event("agent.completed", data=said), event("agent.completed", data=said))
     assert counted(fold, Measure.COST) == {("classifier", "m", "USD"): (2, 246)}
     assert counted(fold, Measure.AGENT_TOKENS) == {("classifier", "m", "input"): (2, 14)}
@@ -171,7 +204,7 @@ async def test_the_same_log_gives_the_same_measurements_however_often_it_is_read
             RunKind.FLOW,
             "incident",
             [
-                NewEvent(type=EventType.FLOW_STARTED, key="flow", data={"definitionId": "flow_1"}),
+                NewEvent(type=EventType.FLOW_STARTED, key="flow", data={"definition_id": "flow_1"}),
                 NewEvent(type=EventType.APPROVAL_CREATED, key="asked", data={"approvalId": "apr_1"}),
             ],
             ends=ends,

@@ -72,12 +72,12 @@ def read(web: httpx.AsyncClient, token: TokenFor) -> Read:
 
 
 def flow_of(definition: str) -> list[NewEvent]:
-    step = {"elementId": "classify", "taskExecutionId": "task_1", "elementType": "serviceTask"}
+    step = {"element": "classify", "key": 7, "kind": "serviceTask"}
     return [
-        NewEvent(type=EventType.FLOW_STARTED, key="flow", data={"definitionId": definition}),
+        NewEvent(type=EventType.FLOW_STARTED, key="flow", data={"definition_id": definition}),
         NewEvent(type=EventType.TASK_DISPATCHED, key="sent", data=step),
         NewEvent(type=EventType.TASK_STARTED, key="begun", data=step),
-        NewEvent(type=EventType.TASK_COMPLETED, key="done", data={**step, "durationMs": 4000}),
+        NewEvent(type=EventType.TASK_COMPLETED, key="done", data={**step, "duration_ms": 4000}),
         NewEvent(type=EventType.APPROVAL_CREATED, key="asked", data={"approvalId": "apr_1"}),
     ]
 
@@ -118,7 +118,7 @@ async def test_an_agents_metrics_name_its_errors_and_its_cost(
     await story(tenant, RunKind.AGENT_EXECUTION, "coupons", [paid], ends=RunStatus.SUCCEEDED)
     failed = NewEvent(type=EventType.RUN_FAILED, key="ended", data={"code": "TIMEOUT"})
     await story(tenant, RunKind.AGENT_EXECUTION, "coupons", ends=RunStatus.FAILED, ending=[failed])
-    called = {"agentSlug": "coupons", "model": "m-1", "inputTokens": 10, "outputTokens": 2, "costUsd": "0.25"}
+    called = {"agent": "coupons", "model": "m-1", "input_tokens": 10, "output_tokens": 2, "cost_usd": "0.25"}
     said = NewEvent(type=EventType.AGENT_COMPLETED, key="said", data=called)
     await story(tenant, RunKind.AGENT_TASK, "coupons", [said], ends=RunStatus.SUCCEEDED)
     await measured()
@@ -144,7 +144,7 @@ async def test_a_flows_bottleneck_is_the_element_that_takes_the_time(
     story: Story, measured: Measured, read: Read
 ) -> None:
     tenant, definition = new_identifier("tenant"), new_identifier("process_definition")
-    quick = {"elementId": "log", "taskExecutionId": "task_2", "durationMs": 1}
+    quick = {"element": "log", "key": 8, "duration_ms": 1}
     events = [*flow_of(definition), NewEvent(type=EventType.TASK_COMPLETED, key="quick", data=quick)]
     for _ in range(2):
         await story(tenant, RunKind.FLOW, "incident", events, ends=RunStatus.SUCCEEDED)
