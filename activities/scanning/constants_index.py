@@ -10,9 +10,10 @@ from activities.scanning.file_scan import Context
 from models.manifest import Capability
 
 _MAX_CONSTANT = 200_000
-_MAX_TOTAL = 2_000_000
-_MAX_PER_FILE = 200
-_MAX_SCRIPT = 64_000
+_MAX_TOTAL = 8_000_000
+_MAX_PER_FILE = 1_000
+_MAX_SOURCE = 1 << 20
+_MAX_SCRIPT = 128 << 10
 _PYTHON_CONSTANT = re.compile(
     r"^([A-Za-z_]\w*)[ \t]*(?::[^=\n]{1,40})?=[ \t]*([\"'bBrRuU(\[\d][^\n]*(?:\n[ \t)\]\"'][^\n]*){0,40})",
     re.MULTILINE,
@@ -33,7 +34,7 @@ def build_context(files: Mapping[str, bytes], declared: frozenset[Capability]) -
     data: dict[str, dict[str, object]] = {}
     total = 0
     for path, content in files.items():
-        if len(content) > 512_000 or total > _MAX_TOTAL:
+        if len(content) > _MAX_SOURCE or total > _MAX_TOTAL:
             continue
         found: dict[str, object] = {}
         if path.endswith(".py"):
@@ -44,7 +45,7 @@ def build_context(files: Mapping[str, bytes], declared: frozenset[Capability]) -
         elif path.endswith((".js", ".mjs", ".cjs", ".ts")) and len(content) <= _MAX_SCRIPT:
             found = _javascript_constants(as_text(content))
             data[path.rsplit("/", 1)[-1].rsplit(".", 1)[0]] = found
-        elif path.endswith(".json") and len(content) < 65_536:
+        elif path.endswith(".json") and len(content) <= _MAX_SCRIPT:
             found = _json_constants(content)
             data[path.rsplit("/", 1)[-1]] = found
         total += sum(len(value) for value in found.values() if isinstance(value, str | bytes))

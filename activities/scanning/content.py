@@ -62,6 +62,7 @@ _ACTIVE_MARKUP = re.compile(
     r"<script\b|\bon(?:load|error|click|mouseover)\s*=|javascript:|<foreignObject\b", re.IGNORECASE
 )
 _SCRIPT_BODY = re.compile(r"<script\b[^>]*>(.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
+_LARGEST_GUESS = 512 * 1024
 _PE_HEADER = b"PE\0\0"
 
 
@@ -227,7 +228,7 @@ def _is_json(text: str) -> bool:
 
 def _is_pure_code(text: str, *, prose: bool = False) -> str | None:
     """Return the language when the whole text is code, or None. Prose does not parse."""
-    if len(text) > 512 * 1024 or len(text) < 8:
+    if len(text) > _LARGEST_GUESS or len(text) < 8:
         return None
     if looks_like_python(text):
         tree = python_rules.parse_python(text)
@@ -407,6 +408,12 @@ def _check_text(path: str, text: str, kind: Kind, out: Collector) -> None:
         _notebook(text, out)
     elif kind.name == "pth":
         _path_file(text, out)
+    elif (
+        kind.name == "text"
+        and len(text) > _LARGEST_GUESS
+        and (looks_like_python(text) or looks_like_javascript(text))
+    ):
+        out.add("limit.text", detail="a text that may be code")
     name = path.rsplit("/", 1)[-1]
     if name in ("sitecustomize.py", "usercustomize.py"):
         out.add("install.hook", detail=name)
@@ -448,26 +455,30 @@ def _invisible(text: str, is_code: bool, out: Collector) -> None:
 
 
 def _markup(path: str, text: str, out: Collector) -> None:
-    bodies = _SCRIPT_BODY.findall(text[:400_000])
-    for body in bodies[:20]:
+    bodies = _SCRIPT_BODY.findall(text)
+    if len(bodies) > _MAX_SCRIPTS:
+        out.add("limit.text", detail=f"{len(bodies)} scripts in a page")
+    for body in bodies[:_MAX_SCRIPTS]:
         if body.strip():
             out.payload(body, "text", 0, "javascript")
-    if suffix(path) == ".svg" and _ACTIVE_MARKUP.search(text[:400_000]):
+    if suffix(path) == ".svg" and _ACTIVE_MARKUP.search(text):
         out.add("content.active_markup", detail="svg")
 
 
 def _json(path: str, text: str, out: Collector) -> None:
-    if len(text) > 1 << 20 or path.endswith(".map"):
+    if path.endswith(".map"):
+        return
+    if len(text) > _MAX_JSON:
+        if looks_like_python(text) or looks_like_javascript(text):
+            out.add("limit.text", detail="JSON with code in it")
         return
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return
     stack: list[object] = [value]
-    steps = 0
-    while stack and steps < 20_000:
+    while stack:
         item = stack.pop()
-        steps += 1
         if isinstance(item, dict):
             if "mappings" in item and "sources" in item:
                 return
@@ -475,7 +486,7 @@ def _json(path: str, text: str, out: Collector) -> None:
             if any(isinstance(key, str) and key.startswith("py/") for key in item):
                 out.payload(text[:100_000], "text", 0, "serialised")
         elif isinstance(item, list):
-            stack.extend(item[:5_000])
+            stack.extend(item)
         elif isinstance(item, str) and len(item) > 15:
             if "_$$ND_FUNC$$_" in item:
                 out.payload(item, "text", 0, "serialised")
@@ -483,6 +494,8 @@ def _json(path: str, text: str, out: Collector) -> None:
                 out.payload(item, "data", 0)
 
 
+_MAX_SCRIPTS = 100
+_MAX_JSON = 1 << 20
 _LOOKS_ENCODED = re.compile(r"^[A-Za-z0-9+/_-]{24,}={0,2}$")
 
 
@@ -492,7 +505,7 @@ def _notebook(text: str, out: Collector) -> None:
     except (ValueError, RecursionError, AttributeError):
         out.add("parse.failed", detail="notebook")
         return
-    for cell in cells[:500] if isinstance(cells, list) else []:
+    for cell in cells if isinstance(cells, list) else []:
         if not isinstance(cell, dict) or cell.get("cell_type") != "code":
             continue
         source = cell.get("source", "")
@@ -515,7 +528,7 @@ def _notebook(text: str, out: Collector) -> None:
 
 def _path_file(text: str, out: Collector) -> None:
     """A ``.pth`` file runs its ``import`` lines at interpreter start (module ``site``)."""
-    for number, line in enumerate(text.split("\n")[:200], 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.startswith(("import ", "import\t")):
             simple = not re.search(
                 r"base64|subprocess|urllib|socket|\bos\.(?:system|popen)|requests|decode",

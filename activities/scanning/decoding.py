@@ -120,6 +120,11 @@ def decode_a_base(name: str, value: object) -> bytes | None:
     return decode_base64_leniently(data)
 
 
+def looks_encoded(text: str) -> bool:
+    """Whether a literal too long to decode is written in base64 or hexadecimal."""
+    return re.fullmatch(r"[A-Za-z0-9+/=_\s-]*", text) is not None
+
+
 def guess_layers(text: str) -> list[tuple[str, bytes]]:
     """Try the decoders on a literal whose decoder call is not seen. Only plausible results are kept.
 

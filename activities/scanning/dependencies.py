@@ -59,15 +59,23 @@ def check_dependencies(files: Mapping[str, bytes]) -> DependencyCheck:
             continue
         checked += 1
         if checked > _MAX_FILES:
+            result.findings.extend(_too_many(path, f"more than {_MAX_FILES} dependency files"))
             break
         out = Collector(path, "")
         for ecosystem, package, version, kind in reader(as_text(data), path, files, out):
             result.count += 1
             if result.count > _MAX_DEPENDENCIES:
+                result.findings.extend(_too_many(path, f"more than {_MAX_DEPENDENCIES} dependencies"))
                 break
             _check(ecosystem, package, version, kind, out)
         result.findings.extend(out.findings)
     return result
+
+
+def _too_many(path: str, what: str) -> list[Finding]:
+    out = Collector(path, "")
+    out.add("limit.text", detail=what)
+    return out.findings
 
 
 _Dependency = tuple[str, str, str, str]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tree_sitter import Node
 
-from activities.scanning.decoding import guess_layers
+from activities.scanning.decoding import guess_layers, looks_encoded
 from activities.scanning.findings import HIDING, Collector, Origin
 from activities.scanning.javascript_folding import JavaScriptFolder, unescape
 from activities.scanning.javascript_names import (
@@ -25,6 +25,7 @@ from activities.scanning.javascript_names import (
 )
 from activities.scanning.javascript_scopes import FUNCTION_KINDS, JavaScriptIndex, parse_javascript
 from activities.scanning.javascript_values import Reference, arguments_of, is_loader
+from activities.scanning.limits import MAX_FOLDED_LENGTH
 from activities.scanning.parts import Parsed
 from activities.scanning.sinks import DIRECT, report_command, report_decoded, report_executed_origin
 from activities.scanning.text_checks import SENSITIVE_NAMES, TELLING_NAMES
@@ -974,6 +975,8 @@ class JavaScriptRules:
         if size < 20:
             return
         text = self.index.text(node)[1:-1]
+        if len(text) > MAX_FOLDED_LENGTH and looks_encoded(text):
+            self._add("limit.payloads", node, f"{len(text)} characters in one literal")
         for label, decoded in guess_layers(text):
             self.out.payload(decoded, label, node.start_point[0] + 1)
 

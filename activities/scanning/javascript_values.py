@@ -12,7 +12,7 @@ from activities.scanning.javascript_scopes import FUNCTION_KINDS, Binding, JavaS
 if TYPE_CHECKING:
     from activities.scanning.javascript_folding import JavaScriptFolder
 
-_MAX_ORIGIN_NODES = 4_000
+_MAX_ORIGIN_NODES = 2_500
 _MAX_NEAR_NODES = 200
 _MAX_DEPTH = 150
 _MAX_QUESTION = 100_000

@@ -6,8 +6,9 @@ import unicodedata
 import warnings
 from collections.abc import Mapping
 
-from activities.scanning.decoding import guess_layers
+from activities.scanning.decoding import guess_layers, looks_encoded
 from activities.scanning.findings import HIDING, Collector, Origin
+from activities.scanning.limits import MAX_FOLDED_LENGTH
 from activities.scanning.python_folding import PythonFolder
 from activities.scanning.python_names import (
     CALL_CAPABILITIES,
@@ -770,6 +771,8 @@ class PythonRules:
             if len(text) >= 16:
                 if "__" in text and _ATTRIBUTE_WALK.search(text):
                     self._add("evasive.format_walk", node, text)
+                if len(text) > MAX_FOLDED_LENGTH and looks_encoded(text):
+                    self._add("limit.payloads", node, f"{len(text)} characters in one literal")
                 for label, decoded in guess_layers(text):
                     self.out.payload(decoded, label, node.lineno)
                 if (

@@ -67,7 +67,7 @@ def scan_serialised(value: str | bytes, line: int, out: Collector) -> None:
     if "_$$ND_FUNC$$_" in text:
         out.add("deserialise.payload", line, 0, "node-serialize function")
         out.payload(text.split("_$$ND_FUNC$$_", 1)[1].rstrip('"}'), "deserialised", line, "javascript")
-    for match in (*_YAML.finditer(text[:200_000]), *_JSONPICKLE.finditer(text[:200_000])):
+    for match in (*_YAML.finditer(text), *_JSONPICKLE.finditer(text)):
         if match.group(1).split(".")[0] in _DANGEROUS_MODULES:
             out.add("deserialise.payload", line, 0, match.group(1))
     data = value if isinstance(value, bytes) else value.encode("latin-1", "replace")
@@ -78,6 +78,8 @@ def scan_serialised(value: str | bytes, line: int, out: Collector) -> None:
             data = base64.b64decode(data + b"==")
         except ValueError:
             return
+    if len(data) > _MAX_PICKLE:
+        out.add("limit.text", line, 0, "a serialised object")
     _scan_pickle(data[:_MAX_PICKLE], line, out)
 
 

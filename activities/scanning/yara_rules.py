@@ -10,7 +10,6 @@ from activities.scanning.findings import Collector
 
 _RULES = Path(__file__).parent / "rules"
 _TIMEOUT_SECONDS = 5
-_MAX_BYTES = 8 << 20
 
 
 @cache
@@ -24,7 +23,7 @@ def scan_with_yara(data: bytes, kind: str, out: Collector) -> None:
     if kind == "text":
         return
     try:
-        matches = compiled().match(data=data[:_MAX_BYTES], timeout=_TIMEOUT_SECONDS)
+        matches = compiled().match(data=data, timeout=_TIMEOUT_SECONDS)
     except yara.Error:
         out.add("scanner.error", detail="yara")
         return
