@@ -27,6 +27,7 @@ from activities.publishing import PublishingActivities
 from activities.rails.protocol import OutsideRail
 from activities.rails.registry import open_rails, outside_rails
 from activities.reconciliation import ReconciliationActivities
+from activities.refund import RefundActivities
 from activities.run_control import RunControlActivities
 from activities.sandbox.runner import SandboxRunner
 from activities.sandbox.settings import SandboxSettings
@@ -50,6 +51,7 @@ from workflows.payout import Payout, PayoutRun
 from workflows.process import ProcessInstance
 from workflows.publishing import PublishReview, RescanPublished
 from workflows.reconciliation import Reconciliation, SettlementSweep
+from workflows.refund import RefundPayment
 from workflows.schedules import ensure_schedules
 
 OUR_PACKAGES = ("models", "activities", "workflows.bpmn", "workflows.feel", "workflows.nodes")
@@ -141,6 +143,7 @@ def work_of(
     payment = PaymentActivities(services.database, services.signer, rails)
     reconciliation = ReconciliationActivities(services.database, services.objects, rails, services.signer)
     payout = PayoutActivities(services, payout_rails)
+    refund = RefundActivities(services.database, services.signer, rails)
     return {
         TaskQueue.CORE: QueueWork(
             workflows=[
@@ -151,6 +154,7 @@ def work_of(
                 ProcessInstance,
                 Payout,
                 PayoutRun,
+                RefundPayment,
                 SettlementSweep,
                 Reconciliation,
             ],
@@ -175,6 +179,7 @@ def work_of(
                 run_control.pause_run,
                 run_control.resume_run,
                 payout.open_payout,
+                refund.request_refund,
                 payout.tell_developer,
             ],
         ),
@@ -192,6 +197,7 @@ def work_of(
                 reconciliation.keep_checkpoints,
                 payout.claim_payouts,
                 payout.send_payout,
+                refund.send_refund,
             ],
             concurrent_activities=20,
         ),

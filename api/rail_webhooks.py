@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request
 from temporalio.service import RPCError
 
 from activities.rails.webhooks import read_hint, verify_cashfree, verify_stripe
-from activities.records.rail_webhooks import is_settlements, keep_webhook, mark_handled, payout_of
+from activities.records.rail_webhooks import is_settlements, keep_webhook, mark_handled, waiting_for
 from api.envelope import Success, errors, success
 from api.state import Services, ServicesDep
 from models.rail import RailName, RailNotConfiguredError, WebhookHint, WebhookSignatureError
@@ -56,16 +56,18 @@ async def _take(services: Services, hint: WebhookHint) -> None:
     async with services.database.platform() as connection:
         due = await keep_webhook(connection, hint)
         reference = hint.reference
-        payout_id = None if reference is None else await payout_of(connection, reference)
+        workflow_id = None if reference is None else await waiting_for(connection, reference)
         if due and reference is not None and await is_settlements(connection, reference):
             await mark_handled(connection, hint)
-    if not due or payout_id is None:
+    if not due or workflow_id is None:
         return
     try:
-        await services.temporal.get_workflow_handle(f"payout/{payout_id}").signal("rail_reported")
+        await services.temporal.get_workflow_handle(workflow_id).signal("rail_reported")
     except (RPCError, RuntimeError) as error:
-        # The payout looks by itself, later; or it has ended, and the event waits for reconciliation.
-        logger.warning("webhook_not_passed_on", run_id=payout_id, kind=hint.kind, error=type(error).__name__)
+        # It looks by itself, later; or it has ended, and the event waits for reconciliation.
+        logger.warning(
+            "webhook_not_passed_on", workflow_id=workflow_id, kind=hint.kind, error=type(error).__name__
+        )
         return
     async with services.database.platform() as connection:
         await mark_handled(connection, hint)

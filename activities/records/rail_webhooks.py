@@ -31,11 +31,15 @@ async def mark_handled(connection: Connection, hint: WebhookHint) -> None:
     )
 
 
-async def payout_of(connection: Connection, reference: str) -> str | None:
-    """Return the payout of a reference; None where it is no payout's."""
-    cursor = await connection.execute("SELECT id FROM payouts WHERE reference = %s", [reference])
+async def waiting_for(connection: Connection, reference: str) -> str | None:
+    """Return the workflow that waits for news of a reference, a payout's or a refund's; None: nobody."""
+    cursor = await connection.execute(
+        "SELECT 'payout/' || id AS workflow_id FROM payouts WHERE reference = %(reference)s "
+        "UNION ALL SELECT 'refund/' || id FROM refunds WHERE id = %(reference)s",
+        {"reference": reference},
+    )
     row = await cursor.fetchone()
-    return None if row is None else row["id"]
+    return None if row is None else row["workflow_id"]
 
 
 async def is_settlements(connection: Connection, reference: str) -> bool:

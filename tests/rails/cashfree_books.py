@@ -116,7 +116,7 @@ class CashfreeBooks:
         if Decimal(body["refund_amount"]) + given > captured:
             return _error(400, "refund_amount_invalid")
         self.refunds[body["refund_id"]] = {
-            "cf_refund_id": f"rf_{len(self.refunds)}",
+            "cf_refund_id": f"rf_{uuid.uuid4().hex}",
             "order_id": reference,
             "refund_amount": Decimal(body["refund_amount"]),
             "refund_currency": "INR",

@@ -104,7 +104,7 @@ class StripeBooks:
             if amount + given > self.intents[source]["amount_received"]:
                 return _error(400, "charge_already_refunded")
         moved: dict[str, Any] = {
-            "id": f"mv_{len(self.moves)}",
+            "id": f"mv_{uuid.uuid4().hex}",
             "amount": amount,
             "metadata": {"reference": form["metadata[reference]"]},
         }
