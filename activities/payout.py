@@ -149,6 +149,7 @@ async def plan_run(database: Database, period: str, maturity_days: int) -> list[
                 PlannedPayout(
                     tenant_id=payable.tenant_id,
                     developer_id=payable.owner_id,
+                    earned_as=payable.earned_as,
                     currency=payable.currency,
                     amount=payable.amount,
                     pays=reason is None and not payable.live,

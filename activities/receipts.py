@@ -34,6 +34,7 @@ class VerifiedExport(BaseModel):
     settled: int
     declined: int
     refunded: int
+    refused: int
     charged: dict[str, int]
     head_hash: str
     stated_at: int
@@ -68,6 +69,7 @@ def verify_export(lines: Iterable[bytes], verifier: Verifier) -> VerifiedExport:
         settled=0,
         declined=0,
         refunded=0,
+        refused=0,
         charged={},
         head_hash=head.hash,
         stated_at=head.stated_at,
@@ -116,6 +118,9 @@ def _count(entry: ReceiptEntry, result: VerifiedExport) -> None:
     result.readable += 1
     if body.outcome is ReceiptOutcome.DECLINED:
         result.declined += 1
+        return
+    if body.outcome is ReceiptOutcome.REFUSED:
+        result.refused += 1
         return
     if body.outcome is ReceiptOutcome.REFUNDED:
         result.refunded += 1

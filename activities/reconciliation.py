@@ -10,6 +10,7 @@ from activities.rails.registry import Rails
 from activities.records.database import Database
 from activities.records.payment import owed_settlements
 from activities.records.reconciliation import compare, keep_findings
+from activities.refusal import attest_denials
 from activities.settlement import reconcile_settlement
 from activities.signing import Signer
 from activities.storage import ObjectStore
@@ -63,12 +64,14 @@ class ReconciliationActivities:
 
     @activity.defn(name="sweep_settlements")
     async def sweep_settlements(self) -> SweepSummary:
-        """Finish what is owed for longer than a quarter of an hour.
+        """Finish what is owed for longer than a quarter of an hour, and attest purchases that were denied.
 
         Raises:
             DatabaseUnavailableError: Retryable.
         """
-        return await sweep_settlements(self._database, self._rails, self._signer)
+        summary = await sweep_settlements(self._database, self._rails, self._signer)
+        await attest_denials(self._database, self._signer)
+        return summary
 
     @activity.defn(name="reconcile_books")
     async def reconcile_books(self) -> ReconciliationSummary:

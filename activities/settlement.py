@@ -41,6 +41,7 @@ from activities.records.payment import (
 from activities.records.policies import check_spending, current_policy
 from activities.records.receipts import append_receipt
 from activities.records.runs import append_events, lock_run
+from activities.refusal import REFUSALS, attest_refused_settlement
 from activities.signing import Signer, Verifier
 from models.canonical import canonical_json
 from models.event import EventType, NewEvent
@@ -89,8 +90,13 @@ async def settle(
         SettlementUnknownError: The rail has not said yet; retryable.
         PlatformError: As ``record_settlement``; nothing was sent and nothing is charged.
     """
-    async with database.platform() as connection:
-        settlement = await record_settlement(connection, signer, request)
+    try:
+        async with database.platform() as connection:
+            settlement = await record_settlement(connection, signer, request)
+    except REFUSALS as error:
+        async with database.platform() as connection:
+            await attest_refused_settlement(connection, signer, request.execution_id, error)
+        raise
     answer = await send_settlement(database, rails, settlement.id)
     async with database.platform() as connection:
         outcome = await record_outcome(connection, signer, settlement.id, answer)

@@ -84,6 +84,7 @@ def _view(row: PayoutRow, statement: Statement | None = None) -> PayoutView:
     return PayoutView(
         payout_id=row.id,
         developer_id=row.developer_id,
+        earned_as=row.earned_as,
         period=row.period,
         number=row.number,
         reference=row.reference,

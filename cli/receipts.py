@@ -150,7 +150,8 @@ def verify(
     )
     typer.echo(
         f"valid: {result.receipts} receipts of {result.tenant_id}; {result.readable} readable "
-        f"({result.settled} settled, {result.declined} declined), charged {charged or 'nothing'}"
+        f"({result.settled} settled, {result.declined} declined, {result.refunded} refunded, "
+        f"{result.refused} refused), charged {charged or 'nothing'}"
     )
 
 

@@ -57,6 +57,17 @@ FLOORS: dict[AccountKind, int | None] = {
 """Lowest balance each kind of account may have; None: no floor."""
 
 
+STRIPES = 16
+"""Sub-accounts over which a crowded account is spread."""
+
+STRIPED = frozenset({AccountKind.PLATFORM_REVENUE, AccountKind.RAIL_CLEARING, AccountKind.BANK})
+"""Accounts that nearly every payment touches. A posting locks its account until the commit, so one row of
+them would make all payments queue; their balance is the sum of their stripes. None of them has a floor, which
+a part could not keep for the whole."""
+
+STRIPE_MARK = "#"
+
+
 class TransactionKind(StrEnum):
     """Why money moved."""
 
@@ -99,7 +110,24 @@ class AccountKey(BaseModel):
     """User for wallets, holds and payables; ``platform`` for the platform's."""
     currency: Currency
     qualifier: str = ""
-    """The rail's name for ``rail_clearing`` and ``rail_fee``."""
+    """The rail's name for ``rail_clearing`` and ``rail_fee``; behind ``#`` the number of a stripe."""
+
+    def stripe(self, reference: str) -> "AccountKey":
+        """Return the sub-account on which a transaction posts, always the same one for its reference."""
+        if self.kind not in STRIPED or STRIPE_MARK in self.qualifier:
+            return self
+        number = int.from_bytes(hashlib.sha256(reference.encode()).digest()[:4], "big") % STRIPES
+        return self.model_copy(update={"qualifier": f"{self.qualifier}{STRIPE_MARK}{number}"})
+
+    def parts(self) -> "list[AccountKey]":
+        """Return every account whose balances add up to this one's, itself first."""
+        if self.kind not in STRIPED:
+            return [self]
+        stripes = [
+            self.model_copy(update={"qualifier": f"{self.qualifier}{STRIPE_MARK}{number}"})
+            for number in range(STRIPES)
+        ]
+        return [self, *stripes]
 
     @property
     def id(self) -> str:
@@ -262,6 +290,8 @@ class LedgerPosting(Record, table=True):
     transaction_kind: TransactionKind = Field(sa_type=Text)
     execution_id: str | None = None
     agent_id: str | None = None
+    agent_version: str | None = None
+    """Version that ran, as the used mandate names it."""
     account_seq: int = Field(sa_type=BigInteger)
     balance_after: int = Field(sa_type=BigInteger)
     created_at: datetime = time_field()

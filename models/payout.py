@@ -47,6 +47,19 @@ RETURNED_PAYOUTS = frozenset({PayoutStatus.FAILED, PayoutStatus.REVERSED})
 ENDED_PAYOUTS = RETURNED_PAYOUTS | {PayoutStatus.PAID}
 
 
+class EarnedAs(StrEnum):
+    """What somebody's share is paid for: their agents' work, or having agents of others work."""
+
+    DEVELOPER = "developer"
+    ORCHESTRATOR = "orchestrator"
+
+
+_PAYABLES = {
+    EarnedAs.DEVELOPER: AccountKind.DEVELOPER_PAYABLE,
+    EarnedAs.ORCHESTRATOR: AccountKind.ORCHESTRATOR_PAYABLE,
+}
+
+
 class KycStatus(StrEnum):
     """Whether we know who the developer is."""
 
@@ -84,6 +97,7 @@ class Payable(BaseModel):
     account_id: str
     tenant_id: str
     owner_id: str
+    earned_as: EarnedAs = EarnedAs.DEVELOPER
     currency: str
     amount: int
     """Minor units that have matured and were not refunded or claimed since."""
@@ -96,7 +110,7 @@ class Payable(BaseModel):
     rail: str | None
     destination: str | None
     attempts: int
-    """Payouts of this period so far."""
+    """Payouts of this period and account so far."""
     live: bool
     """One of them has not failed: there is nothing to do."""
 
@@ -120,9 +134,10 @@ def judge(payable: Payable, *, retry: bool = False) -> RollOver | None:
     return next((reason for broken, reason in rules if broken), None)
 
 
-def payout_reference(tenant_id: str, developer_id: str, currency: str, period: str, number: int) -> str:
+def payout_reference(payable: Payable, period: str, number: int) -> str:
     """Return our name for a payout at the rail: the idempotency key of every attempt to send it."""
-    return f"po_{tenant_id}_{developer_id}_{currency}_{period}_{number}"
+    start = "po" if payable.earned_as is EarnedAs.DEVELOPER else "po_orch"
+    return f"{start}_{payable.tenant_id}_{payable.owner_id}_{payable.currency}_{period}_{number}"
 
 
 def in_transit_account(tenant_id: str, developer_id: str, currency: str) -> AccountKey:
@@ -132,11 +147,11 @@ def in_transit_account(tenant_id: str, developer_id: str, currency: str) -> Acco
     )
 
 
-def payable_account(tenant_id: str, developer_id: str, currency: str) -> AccountKey:
-    """Return the key of the account of what a developer is owed."""
-    return AccountKey(
-        tenant_id=tenant_id, kind=AccountKind.DEVELOPER_PAYABLE, owner_id=developer_id, currency=currency
-    )
+def payable_account(
+    tenant_id: str, owner_id: str, currency: str, earned_as: EarnedAs = EarnedAs.DEVELOPER
+) -> AccountKey:
+    """Return the key of the account of what somebody is owed for being a developer, or an orchestrator."""
+    return AccountKey(tenant_id=tenant_id, kind=_PAYABLES[earned_as], owner_id=owner_id, currency=currency)
 
 
 Period = Annotated[str, Described(pattern=r"^[0-9]{4}-W(0[1-9]|[1-4][0-9]|5[0-3])$")]
@@ -274,17 +289,15 @@ class Beneficiary(Record, table=True):
 
 
 class PayoutRow(Record, table=True):
-    """One payout. At most one per developer, currency and period has not failed."""
+    """One payout. At most one per payable account (so per owner and currency) and period has not failed."""
 
     __tablename__ = "payouts"
     __table_args__ = (
-        UniqueConstraint("tenant_id", "developer_id", "currency", "period", "number"),
+        UniqueConstraint("account_id", "period", "number"),
         CheckConstraint(f"amount BETWEEN {MINIMUM_PAYOUT} AND {MAX_AMOUNT}", name="amount"),
         Index(
             "uq_payouts_live",
-            "tenant_id",
-            "developer_id",
-            "currency",
+            "account_id",
             "period",
             unique=True,
             postgresql_where=text("status NOT IN ('failed', 'reversed')"),
@@ -298,6 +311,8 @@ class PayoutRow(Record, table=True):
     tenant_id: str
     """The developer's."""
     developer_id: str
+    """Who is paid, for what their agents did or for what they orchestrated."""
+    earned_as: EarnedAs = Field(default=EarnedAs.DEVELOPER, sa_type=Text)
     currency: str
     period: str
     number: int
@@ -428,6 +443,7 @@ class PlannedPayout(BaseModel):
 
     tenant_id: str
     developer_id: str
+    earned_as: EarnedAs
     currency: str
     amount: int
     pays: bool
@@ -509,6 +525,7 @@ class PayoutView(BaseModel):
 
     payout_id: str
     developer_id: str
+    earned_as: EarnedAs
     period: str
     number: int
     reference: str

@@ -41,6 +41,8 @@ class ReceiptOutcome(StrEnum):
     DECLINED = "declined"
     REFUNDED = "refunded"
     """``amount`` went back; ``split`` says what each party gave."""
+    REFUSED = "refused"
+    """Nothing was asked of any rail: a rule of ours forbade it, which ``decline_code`` names."""
 
 
 class ReceiptShare(BaseModel):
@@ -64,9 +66,11 @@ class ReceiptBody(BaseModel):
     user_id: str
     outcome: ReceiptOutcome
     intent_id: str
-    mandate_id: str
-    mandate_hash: Digest
-    settlement_id: str
+    mandate_id: str | None
+    mandate_hash: Digest | None
+    """None only for a refusal that came before any mandate was minted."""
+    settlement_id: str | None
+    """None only for a refusal."""
     payment_id: str | None
     execution_id: str | None
     agent_id: str
@@ -179,7 +183,7 @@ class Receipt(Record, table=True):
         UniqueConstraint("tenant_id", "chain_index"),
         UniqueConstraint("tenant_id", "prev_hash"),
         CheckConstraint("chain_index >= 1", name="chain_index"),
-        CheckConstraint("(settlement_id IS NULL) <> (refund_id IS NULL)", name="subject"),
+        CheckConstraint("num_nonnulls(settlement_id, refund_id, refused_intent_id) = 1", name="subject"),
         Index("ix_receipts_tenant_id_user_id", "tenant_id", "user_id"),
     )
 
@@ -196,6 +200,8 @@ class Receipt(Record, table=True):
     """None for a refund; its body names the settlement."""
     payment_id: str | None = Field(default=None, foreign_key="payments.id", unique=True)
     refund_id: str | None = Field(default=None, foreign_key="refunds.id", unique=True)
+    refused_intent_id: str | None = Field(default=None, foreign_key="purchase_intents.id", unique=True)
+    """The purchase that was refused, where the receipt attests a refusal."""
     execution_id: str | None = Field(default=None, index=True)
     outcome: ReceiptOutcome = Field(sa_type=Text)
     issued_at: datetime = time_field()

@@ -28,6 +28,13 @@ class AgentEarnings(Earned):
     agent_id: str | None
 
 
+class VersionEarnings(Earned):
+    """One version's earnings in one currency."""
+
+    agent_id: str | None
+    agent_version: str | None
+
+
 class DayEarnings(Earned):
     """One agent's earnings of one UTC day in one currency."""
 
@@ -48,20 +55,22 @@ class EarningsSummary(BaseModel):
     developer_id: str
     totals: list[Earnings]
     agents: list[AgentEarnings]
+    versions: list[VersionEarnings]
     days: list[DayEarnings]
     """The last ones, newest first."""
 
 
 _SUMS = """
 WITH moved AS (
-    SELECT agent_id, currency, created_at, status, amount FROM developer_revenue
+    SELECT agent_id, agent_version, currency, created_at, status, amount FROM developer_revenue
     WHERE developer_id = %(developer)s
     UNION ALL
-    SELECT p.agent_id, p.currency, p.created_at, 'refunded', p.amount
+    SELECT p.agent_id, p.agent_version, p.currency, p.created_at, 'refunded', p.amount
     FROM ledger_postings p JOIN ledger_accounts a ON a.id = p.account_id
     WHERE a.kind = 'developer_payable' AND a.owner_id = %(developer)s AND p.purpose = 'refund'
 ), dated AS (SELECT *, (created_at AT TIME ZONE 'UTC')::date AS day FROM moved)
-SELECT m.currency, m.agent_id, m.day, grouping(m.agent_id) AS all_agents, grouping(m.day) AS all_days,
+SELECT m.currency, m.agent_id, m.agent_version, m.day, grouping(m.agent_id) AS all_agents,
+       grouping(m.agent_version) AS all_versions, grouping(m.day) AS all_days,
        count(*) FILTER (WHERE status <> 'refunded') AS executions,
        coalesce(sum(amount) FILTER (WHERE status <> 'refunded'), 0)::bigint AS earned,
        coalesce(sum(amount) FILTER (WHERE status = 'refunded'), 0)::bigint AS refunded,
@@ -72,14 +81,15 @@ SELECT m.currency, m.agent_id, m.day, grouping(m.agent_id) AS all_agents, groupi
                  WHERE a.kind = 'developer_payable' AND a.owner_id = %(developer)s
                    AND a.currency = m.currency), 0) AS payable
 FROM dated m
-GROUP BY GROUPING SETS ((currency), (currency, agent_id), (currency, agent_id, day))
+GROUP BY GROUPING SETS ((currency), (currency, agent_id), (currency, agent_id, agent_version),
+                        (currency, agent_id, day))
 HAVING grouping(m.day) = 1 OR m.day > (now() AT TIME ZONE 'UTC')::date - %(days)s::int
-ORDER BY m.day DESC NULLS LAST, m.currency, pending DESC, m.agent_id
+ORDER BY m.day DESC NULLS LAST, m.currency, pending DESC, m.agent_id, m.agent_version
 """
 
 
 async def earnings_of(connection: Connection, developer_id: str, *, days: int = 31) -> EarningsSummary:
-    """Sum a developer's shares per currency, agent and day, in the developer's tenant's transaction.
+    """Sum a developer's shares per currency, agent, version and day, in the developer's tenant's transaction.
 
     Args:
         connection: The tenant's transaction.
@@ -92,7 +102,10 @@ async def earnings_of(connection: Connection, developer_id: str, *, days: int = 
         developer_id=developer_id,
         totals=[Earnings.model_validate(row) for row in rows if row["all_agents"]],
         agents=[
-            AgentEarnings.model_validate(row) for row in rows if row["all_days"] and not row["all_agents"]
+            AgentEarnings.model_validate(row)
+            for row in rows
+            if row["all_days"] and row["all_versions"] and not row["all_agents"]
         ],
+        versions=[VersionEarnings.model_validate(row) for row in rows if not row["all_versions"]],
         days=[DayEarnings.model_validate(row) for row in rows if not row["all_days"]],
     )

@@ -49,9 +49,11 @@ RETURNING id
 # In the order of account ids: the posting trigger locks each account as its line comes.
 _POSTINGS = """
 INSERT INTO ledger_postings (transaction_id, position, account_id, amount, currency, purpose,
-                             transaction_kind, execution_id, agent_id)
-SELECT %(id)s, p.position, p.account_id, p.amount, p.currency, p.purpose, %(kind)s, %(execution_id)s,
-       %(agent_id)s
+                             transaction_kind, execution_id, agent_id, agent_version)
+SELECT %(id)s, p.position, p.account_id, p.amount, p.currency, p.purpose, %(kind)s, %(execution_id)s::text,
+       %(agent_id)s, (SELECT convert_from(m.body, 'UTF8')::jsonb ->> 'code_version'
+                      FROM settlements s JOIN mandates m ON m.id = s.mandate_id
+                      WHERE s.execution_id = %(execution_id)s::text)
 FROM unnest(%(account_ids)s::text[], %(amounts)s::bigint[], %(currencies)s::text[], %(purposes)s::text[])
      WITH ORDINALITY AS p (account_id, amount, currency, purpose, position)
 ORDER BY p.account_id, p.position
@@ -87,7 +89,8 @@ async def post(connection: Connection, transaction: NewTransaction) -> str:
     """Post a transaction in the caller's platform transaction; the same reference moves money once.
 
     Its accounts are created where they do not exist and locked, in the order of their identifiers, until
-    the caller's transaction ends. After an error the caller's transaction cannot go on.
+    the caller's transaction ends; of crowded accounts it takes one stripe (`models.ledger.STRIPED`), which
+    `pooled_balance` adds up. After an error the caller's transaction cannot go on.
 
     Returns:
         Identifier of the transaction, the first one's where the reference was posted before.
@@ -99,7 +102,7 @@ async def post(connection: Connection, transaction: NewTransaction) -> str:
         AccountLimitError: A balance would leave ±(2⁵³-1).
     """
     _check_balanced(transaction)
-    keys = [posting.account for posting in transaction.postings]
+    keys = [posting.account.stripe(transaction.reference) for posting in transaction.postings]
     parameters: dict[str, Any] = {
         "id": new_identifier("ledger_transaction"),
         "tenant_id": transaction.tenant_id,
@@ -140,10 +143,31 @@ def _check_balanced(transaction: NewTransaction) -> None:
 
 async def _posted_before(connection: Connection, transaction: NewTransaction) -> str:
     row = await (await connection.execute(_POSTED, [transaction.reference])).fetchone()
-    lines = [f"{line.account.id} {line.amount} {line.purpose}" for line in transaction.postings]
-    if row is None or row["kind"] != transaction.kind or row["lines"] != lines:
+    striped, whole = (
+        [
+            f"{key.id} {line.amount} {line.purpose}"
+            for key, line in zip(keys, transaction.postings, strict=True)
+        ]
+        for keys in (
+            [line.account.stripe(transaction.reference) for line in transaction.postings],
+            # As transactions were posted before accounts had stripes.
+            [line.account for line in transaction.postings],
+        )
+    )
+    if row is None or row["kind"] != transaction.kind or row["lines"] not in (striped, whole):
         raise TransactionMismatchError(transaction.reference)
     return str(row["id"])
+
+
+async def pooled_balance(connection: Connection, key: AccountKey) -> int:
+    """Add up an account with its stripes, in a platform transaction; zero where nothing was ever posted."""
+    cursor = await connection.execute(
+        "SELECT coalesce(sum(balance), 0)::bigint AS balance FROM ledger_accounts WHERE id = ANY(%s)",
+        [[part.id for part in key.parts()]],
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate has one row"
+    return int(row["balance"])
 
 
 async def find_account(connection: Connection, account_id: str) -> LedgerAccount:

@@ -37,7 +37,7 @@ from models.payout import (
 
 _CANDIDATES = """
 SELECT id, tenant_id, owner_id, currency FROM ledger_accounts
-WHERE kind = 'developer_payable' AND id > %s AND balance <> 0 ORDER BY id LIMIT %s
+WHERE kind IN ('developer_payable', 'orchestrator_payable') AND id > %s AND balance <> 0 ORDER BY id LIMIT %s
 """
 
 _LOCK = "SELECT lock_ledger_accounts(%s)"
@@ -46,6 +46,7 @@ _LOCK = "SELECT lock_ledger_accounts(%s)"
 # that came back. `balance_after` is exact for every posting, so nobody has to add revenue up.
 _PAYABLES = """
 SELECT a.id AS account_id, a.tenant_id, a.owner_id, a.currency,
+       CASE a.kind WHEN 'orchestrator_payable' THEN 'orchestrator' ELSE 'developer' END AS earned_as,
        (coalesce(cut.balance_after, 0) + coalesce(later.amount, 0))::bigint AS amount,
        coalesce(cut.account_seq, 0) AS through_seq,
        coalesce(e.kyc_status, 'unverified') AS kyc_status, coalesce(e.held, false) AS held,
@@ -66,19 +67,18 @@ LEFT JOIN beneficiaries b ON b.tenant_id = a.tenant_id AND b.user_id = a.owner_i
     AND b.currency = a.currency AND b.status <> 'retired'
 LEFT JOIN LATERAL (
     SELECT max(number) AS attempts, bool_or(status NOT IN ('failed', 'reversed')) AS live FROM payouts
-    WHERE tenant_id = a.tenant_id AND developer_id = a.owner_id AND currency = a.currency
-      AND period = %(period)s
+    WHERE account_id = a.id AND period = %(period)s
 ) o ON true
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY a.id
 """
 
 _INSERT = """
-INSERT INTO payouts (id, tenant_id, developer_id, currency, period, number, reference, account_id, amount,
-                     through_seq, beneficiary_id, rail, request_body, status)
-VALUES (%(id)s, %(tenant_id)s, %(developer_id)s, %(currency)s, %(period)s, %(number)s, %(reference)s,
-        %(account_id)s, %(amount)s, %(through_seq)s, %(beneficiary_id)s, %(rail)s, %(request_body)s,
-        'claimed')
+INSERT INTO payouts (id, tenant_id, developer_id, earned_as, currency, period, number, reference, account_id,
+                     amount, through_seq, beneficiary_id, rail, request_body, status)
+VALUES (%(id)s, %(tenant_id)s, %(developer_id)s, %(earned_as)s, %(currency)s, %(period)s, %(number)s,
+        %(reference)s, %(account_id)s, %(amount)s, %(through_seq)s, %(beneficiary_id)s, %(rail)s,
+        %(request_body)s, 'claimed')
 """
 
 _ROLL_OVER = """
@@ -189,7 +189,7 @@ def _payout(payable: Payable, period: str) -> PayoutRow:
     assert payable.rail is not None
     assert payable.destination is not None
     number = payable.attempts + 1
-    reference = payout_reference(payable.tenant_id, payable.owner_id, payable.currency, period, number)
+    reference = payout_reference(payable, period, number)
     instruction = PayoutInstruction(
         reference=reference,
         amount=payable.amount,
@@ -202,6 +202,7 @@ def _payout(payable: Payable, period: str) -> PayoutRow:
         id=new_identifier("payout"),
         tenant_id=payable.tenant_id,
         developer_id=payable.owner_id,
+        earned_as=payable.earned_as,
         currency=payable.currency,
         period=period,
         number=number,
@@ -226,7 +227,9 @@ def _claimed(row: PayoutRow) -> NewTransaction:
 
 def _movement(row: PayoutRow, kind: TransactionKind, *lines: tuple[AccountKind, int]) -> NewTransaction:
     keys = {
-        AccountKind.DEVELOPER_PAYABLE: payable_account(row.tenant_id, row.developer_id, row.currency),
+        AccountKind.DEVELOPER_PAYABLE: payable_account(
+            row.tenant_id, row.developer_id, row.currency, row.earned_as
+        ),
         AccountKind.PAYOUT_IN_TRANSIT: in_transit_account(row.tenant_id, row.developer_id, row.currency),
         AccountKind.BANK: platform_account(AccountKind.BANK, row.currency),
     }

@@ -18,6 +18,7 @@ from models.receipt import (
     ReceiptBody,
     ReceiptEntry,
     ReceiptNotFoundError,
+    ReceiptOutcome,
     body_hash,
     entry_hash,
 )
@@ -36,10 +37,11 @@ WITH head AS (
     UPDATE receipt_chains SET size = %(chain_index)s, hash = %(hash)s WHERE tenant_id = %(tenant_id)s
 )
 INSERT INTO receipts (id, tenant_id, user_id, chain_index, prev_hash, hash, body, signature, kid,
-                      settlement_id, payment_id, refund_id, execution_id, outcome, issued_at)
+                      settlement_id, payment_id, refund_id, refused_intent_id, execution_id, outcome,
+                      issued_at)
 VALUES (%(id)s, %(tenant_id)s, %(user_id)s, %(chain_index)s, %(prev_hash)s, %(hash)s, %(body)s,
-        %(signature)s, %(kid)s, %(settlement_id)s, %(payment_id)s, %(refund_id)s, %(execution_id)s,
-        %(outcome)s, %(issued_at)s)
+        %(signature)s, %(kid)s, %(settlement_id)s, %(payment_id)s, %(refund_id)s, %(refused_intent_id)s,
+        %(execution_id)s, %(outcome)s, %(issued_at)s)
 """
 
 
@@ -52,7 +54,8 @@ async def append_receipt(
         connection: The platform transaction that records what the receipt attests.
         signer: Signs the entry's hash.
         draft: The body; its identifier and time are set here, the time by the database's clock.
-        refund_id: The refund it attests; a settlement has one receipt of its own.
+        refund_id: The refund it attests; a settlement has one receipt of its own, and so has a refusal,
+            which goes by its intent.
     """
     head = await (await connection.execute(_HEAD, [draft.tenant_id])).fetchone()
     if head is None:
@@ -78,6 +81,7 @@ async def append_receipt(
         settlement_id=complete.settlement_id if refund_id is None else None,
         payment_id=complete.payment_id if refund_id is None else None,
         refund_id=refund_id,
+        refused_intent_id=complete.intent_id if complete.outcome is ReceiptOutcome.REFUSED else None,
         execution_id=complete.execution_id,
         outcome=complete.outcome,
         issued_at=datetime.fromtimestamp(complete.issued_at, UTC),

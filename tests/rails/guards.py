@@ -305,10 +305,10 @@ GUARDS: tuple[Guard, ...] = (
         "settlement_id IS NOT NULL",
     ),
     unique("payouts", "reference", "id period"),
-    unique("payouts", "tenant_id developer_id currency period number", "id reference", "status = 'failed'"),
+    unique("payouts", "account_id period number", "id reference", "status = 'failed'"),
     unique(
         "payouts",
-        "tenant_id developer_id currency period",
+        "account_id period",
         "id reference number",
         "status = 'paid'",
         "uq_payouts_live",

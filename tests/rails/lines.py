@@ -139,8 +139,6 @@ class OutsideLine:
     @faults.setter
     def faults(self, faults: list[Fault]) -> None:
         self.line.server.faults = faults
-        if not faults:
-            self.line.books.hidden_reads = 0
 
     async def capture(self, *, key: str, body: bytes) -> RailAnswer:
         self.sent.setdefault(key, set()).add(body)
@@ -165,12 +163,15 @@ class OutsideLine:
         )
         body = canonical_json(request.model_dump(mode="json"))
         answer = await self.line.rail.authorise(key=f"a-{reference}", body=body)
+        while isinstance(answer, Unknown):
+            # The rail may hide for a while what it has.
+            answer = await self.line.rail.look_up_authorisation(reference)
         assert isinstance(answer, Settled), answer
 
     async def give_up(self, reference: str) -> None:
-        faults, self.faults = self.faults, []
-        await self.line.rail.void(key=f"rail-{reference}", reference=reference)
-        self.faults = faults
+        answer: RailAnswer = Unknown(reason="not asked yet")
+        while isinstance(answer, Unknown):
+            answer = await self.line.rail.void(key=f"rail-{reference}", reference=reference)
 
     async def captured(self, references: list[str]) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {each: [] for each in references}

@@ -37,7 +37,7 @@ async def open_world(store: MortalDatabase, signer: Signer, lines: dict[str, Rai
     """Begin a world with empty books."""
     for line in lines.values():
         line.forget()
-    world = World(Shop(store, signer, Rails([])), lines, TransferLine())
+    world = World(Shop(store, signer, Rails([lines["wallet"]])), lines, TransferLine())
     await world.open()
     return world
 
