@@ -20,6 +20,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.agent_call import AgentCallActivities
 from activities.execution import ExecutionActivities
 from activities.monitoring import measuring
+from activities.housekeeping import HousekeepingActivities
 from activities.payment import PaymentActivities
 from activities.payout import PayoutActivities, PayoutRails, open_payout_rails
 from activities.process import ProcessActivities, serving_processes
@@ -47,6 +48,7 @@ from models.task_queues import TaskQueue
 from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
 from workflows.agent_call import AgentCall
 from workflows.execution import AgentExecution
+from workflows.housekeeping import Housekeeping
 from workflows.payout import Payout, PayoutRun
 from workflows.process import ProcessInstance
 from workflows.publishing import PublishReview, RescanPublished
@@ -138,6 +140,7 @@ def work_of(
     execution = ExecutionActivities(services, sandbox)
     process = ProcessActivities(services)
     agent_call = AgentCallActivities(services)
+    housekeeping = HousekeepingActivities(services)
     run_control = RunControlActivities(services.database)
     rails = open_rails(services.database, outside)
     payment = PaymentActivities(services.database, services.signer, rails)
@@ -157,6 +160,7 @@ def work_of(
                 RefundPayment,
                 SettlementSweep,
                 Reconciliation,
+                Housekeeping,
             ],
             activities=[
                 publishing.open_submission,
@@ -176,6 +180,10 @@ def work_of(
                 execution.keep_outcome,
                 execution.complete_execution,
                 execution.fail_execution,
+                housekeeping.prepare_event_months,
+                housekeeping.archive_event_month,
+                housekeeping.forget_requests,
+                housekeeping.sweep_uploads,
                 run_control.pause_run,
                 run_control.resume_run,
                 payout.open_payout,

@@ -29,6 +29,7 @@ import api.run_control
 import api.streams
 import api.webhook
 import api.websocket
+from activities.streams.archive import ArchiveReader
 from activities.streams.hub import Hub
 from activities.telemetry.exporter import exporting
 from activities.telemetry.logs import configure_logging
@@ -98,7 +99,11 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
                 ready = await stack.enter_async_context(open_services(settings))
             app.state.services = ready
             app.state.rate_limits = RateLimits(ready.database, policies_of(ready.settings))
-            app.state.hub = Hub(ready.database, ready.settings.database_platform_url.get_secret_value())
+            app.state.hub = Hub(
+                ready.database,
+                ready.settings.database_platform_url.get_secret_value(),
+                ArchiveReader(ready.object_store),
+            )
             stack.push_async_callback(app.state.hub.close)
             OPEN_STREAMS.set_function(lambda: app.state.hub.clients)
             with ending_streams(app.state.hub):

@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 
 from activities.records.run_lists import list_runs
 from activities.records.runs import RunNotFoundError, find_run, read_events
+from activities.streams.archive import ArchiveReader, read_archived
 from api.authentication import requires
 from api.envelope import Success, errors, success
 from api.pagination import InvalidCursorError, Page, PageDep
@@ -109,6 +110,7 @@ async def get_run(run_id: Identifier, caller: Reader, services: ServicesDep) -> 
 @router.get("/runs/{run_id}/events", response_model=Success[EventPage], responses=errors(RunNotFoundError))
 async def get_events(
     run_id: Identifier,
+    request: Request,
     caller: Reader,
     services: ServicesDep,
     from_seq: Annotated[int, Query(alias="fromSeq", ge=1, le=2**53, description="First number wanted.")] = 1,
@@ -117,7 +119,11 @@ async def get_events(
     """Read a run's events from a number on, without gap or duplicate."""
     async with services.database.tenant(caller.tenant_id) as connection:
         run = await find_run(connection, run_id)
-        events = await read_events(connection, run_id, from_seq=from_seq, limit=limit)
+        archive: ArchiveReader = request.app.state.hub.archive
+        events = await read_archived(connection, archive, run, from_seq=from_seq, limit=limit)
+        events += await read_events(
+            connection, run_id, from_seq=from_seq + len(events), limit=limit - len(events)
+        )
     next_seq = events[-1].seq + 1 if events else from_seq
     return success(
         EventPage(

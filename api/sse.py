@@ -9,9 +9,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from activities.records.database import DatabaseUnavailableError
 from activities.streams.channel import Message
 from activities.streams.subscription import Subscription
+from models.errors import UnavailableError
 
 RETRY_MILLISECONDS = 2000
 """When a client comes back after a lost connection, plus up to half of it, so that not all come at once."""
@@ -64,7 +64,7 @@ class EventStreamResponse(Response):
         while not subscription.closed:
             try:
                 messages = await subscription.batch()
-            except DatabaseUnavailableError:
+            except UnavailableError:
                 # The client comes back and resumes where it was.
                 break
             body = b"".join([self._frame(subscription, message) for message in messages])

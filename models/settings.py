@@ -179,6 +179,20 @@ class Settings(BaseSettings):
         description="Days that earnings rest before they are paid out, so that disputes can be heard first.",
     )
 
+    # -- Retention ------------------------------------------------------------------------------------
+    event_retention_months: int = Field(
+        default=13,
+        ge=1,
+        le=1200,
+        description="Whole months that events stay in PostgreSQL after their own; later they are in S3.",
+    )
+    idempotency_retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3660,
+        description="Days that the answer to an `Idempotency-Key` is remembered.",
+    )
+
     # -- Logs -----------------------------------------------------------------------------------------
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."

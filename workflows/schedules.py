@@ -19,6 +19,7 @@ from temporalio.client import (
 )
 
 from activities.scanning import RULE_SET_VERSION
+from models.housekeeping import HOUSEKEEPING_SCHEDULE_ID
 from models.ledger import PLATFORM_TENANT
 from models.payout import PAYOUT_SCHEDULE_ID, PayoutRunRequest
 from models.publishing import RescanRequest
@@ -26,6 +27,7 @@ from models.reconciliation import RECONCILIATION_SCHEDULE_ID, SWEEP_SCHEDULE_ID
 from models.run import RunKind, RunStatus
 from models.search_attributes import run_attributes
 from models.task_queues import TaskQueue
+from workflows.housekeeping import Housekeeping
 from workflows.payout import PayoutRun
 from workflows.publishing import RescanPublished
 from workflows.reconciliation import Reconciliation, SettlementSweep
@@ -102,6 +104,18 @@ def rescan_daily() -> Calendar:
     )
 
 
+def housekeeping_nightly() -> Calendar:
+    """Every day at 04:00 UTC."""
+    action = ScheduleActionStartWorkflow(
+        Housekeeping.run,
+        id="housekeeping",
+        task_queue=TaskQueue.CORE,
+        static_summary="tidy up",
+    )
+    nightly = ScheduleCalendarSpec(hour=[ScheduleRange(4)])
+    return Calendar(HOUSEKEEPING_SCHEDULE_ID, _schedule(action, nightly, timedelta(hours=20)))
+
+
 def _schedule(
     action: ScheduleActionStartWorkflow, calendar: ScheduleCalendarSpec, catch_up: timedelta
 ) -> Schedule:
@@ -114,7 +128,13 @@ def _schedule(
 
 async def ensure_schedules(client: Client) -> None:
     """Create the schedules, or bring those that exist up to date; whether one is paused is left alone."""
-    for wanted in (payouts_weekly(), settlements_sweep(), reconciliation_daily(), rescan_daily()):
+    for wanted in (
+        payouts_weekly(),
+        settlements_sweep(),
+        reconciliation_daily(),
+        rescan_daily(),
+        housekeeping_nightly(),
+    ):
         try:
             await client.create_schedule(wanted.id, wanted.schedule)
         except ScheduleAlreadyRunningError:

@@ -9,6 +9,7 @@ A row goes through three states, told by ``response_status``:
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from activities.records.database import Connection
 from models.identity import IdempotencyRecord
@@ -106,3 +107,13 @@ async def finish_key(connection: Connection, owner: KeyOwner, *, status: int, bo
 
 def _owned(owner: KeyOwner) -> dict[str, object]:
     return {"tenant_id": owner.tenant_id, "user_id": owner.user_id, "key": owner.key}
+
+
+async def forget_keys(connection: Connection, *, older_than: timedelta, limit: int) -> int:
+    """Remove up to ``limit`` answers, of all tenants, that are older; returns how many."""
+    cursor = await connection.execute(
+        "DELETE FROM idempotency_records WHERE ctid IN "
+        "(SELECT ctid FROM idempotency_records WHERE created_at < now() - %s LIMIT %s)",
+        [older_than, limit],
+    )
+    return cursor.rowcount

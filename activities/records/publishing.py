@@ -369,3 +369,11 @@ async def find_versions(connection: Connection, version_ids: Sequence[str]) -> d
     """Read several versions by identifier, those that the transaction sees."""
     cursor = await connection.execute("SELECT * FROM agent_versions WHERE id = ANY(%s)", [list(version_ids)])
     return {row["id"]: AgentVersion.model_validate(row) for row in await cursor.fetchall()}
+
+
+async def versions_being_scanned(connection: Connection) -> list[str]:
+    """Return the versions, of all tenants, whose submitted bytes are still needed."""
+    cursor = await connection.execute(
+        "SELECT id FROM agent_versions WHERE status = %s", [VersionStatus.SCANNING]
+    )
+    return [row["id"] for row in await cursor.fetchall()]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import boto3
@@ -110,6 +111,25 @@ class ObjectStore:
             ObjectStoreUnavailableError: S3 is away.
         """
         await self._call(key, self._client.delete_object, Bucket=self.bucket, Key=key)
+
+    async def list(self, prefix: str, *, before: datetime) -> list[str]:
+        """Return the keys that begin with ``prefix`` and were last written before a time.
+
+        Raises:
+            ObjectStoreUnavailableError: S3 is away.
+        """
+
+        def read() -> list[str]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [
+                entry["Key"]
+                for page in pages
+                for entry in page.get("Contents", ())
+                if entry["LastModified"] < before
+            ]
+
+        keys: list[str] = await self._call(prefix, read)
+        return keys
 
     async def reachable(self) -> bool:
         """Tell whether S3 answers and the bucket exists."""

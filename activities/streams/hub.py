@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import structlog
 
+from activities.records.archives import find_archived
 from activities.records.database import Database, DatabaseUnavailableError
 from activities.records.events import (
     CHANNEL,
@@ -29,6 +30,7 @@ from activities.records.events import (
     read_tail,
     unpack_notification,
 )
+from activities.streams.archive import ArchiveReader
 from activities.streams.channel import TAIL_EVENTS, Channel, Message, RunChannel, TenantChannel
 from activities.streams.subscription import Subscription
 
@@ -56,15 +58,17 @@ LONGEST_RETRY_SECONDS = 2.0
 class Hub:
     """Follows logs for the clients of one process."""
 
-    def __init__(self, database: Database, listen_url: str) -> None:
+    def __init__(self, database: Database, listen_url: str, archive: ArchiveReader) -> None:
         """Prepare; the first subscription connects.
 
         Args:
             database: Read as the platform; whether a client may see a log is decided by who subscribes it.
             listen_url: PostgreSQL's own address (no transaction pooler), for the listening connection.
+            archive: Reads what has left the store.
         """
         self._database = database
         self._listen_url = listen_url
+        self.archive = archive
         self._runs: dict[str, RunChannel] = {}
         self._tenants: dict[tuple[str, tuple[str, ...] | None], TenantChannel] = {}
         self._loading: dict[Channel, asyncio.Task[None]] = {}
@@ -196,9 +200,13 @@ class Hub:
             if isinstance(channel, TenantChannel):
                 channel.read_to = await last_position(connection)
                 channel.load((), channel.read_to)
-            else:
-                rows = await read_tail(connection, channel.key, limit=TAIL_EVENTS)
-                channel.load(_numbered(rows, "seq"), rows[0]["seq"] - 1 if rows else 0)
+                return
+            rows = await read_tail(connection, channel.key, limit=TAIL_EVENTS)
+            archived = None if rows else await find_archived(connection, channel.key)
+        if archived is not None:
+            start = max(0, archived.upto - TAIL_EVENTS)
+            rows = await self.archive.read(archived, after=start, limit=TAIL_EVENTS)
+        channel.load(_numbered(rows, "seq"), rows[0]["seq"] - 1 if rows else 0)
 
     async def _page(self, channel: Channel, after: int) -> Sequence[Message]:
         async with self._readers, self._database.platform() as connection:
@@ -207,7 +215,13 @@ class Hub:
                     connection, channel.key, after=after, types=channel.types, limit=PAGE
                 )
                 return _numbered(rows, "position")
-            return _numbered(await read_published(connection, {channel.key: after}, limit=PAGE), "seq")
+            rows = await read_published(connection, {channel.key: after}, limit=PAGE)
+            # Numbers have no gap: what does not follow at once has left the store.
+            lacking = not rows or rows[0]["seq"] > after + 1
+            archived = await find_archived(connection, channel.key) if lacking else None
+        if archived is not None and archived.upto > after:
+            rows = await self.archive.read(archived, after=after, limit=PAGE)
+        return _numbered(rows, "seq")
 
     # -- Reading --------------------------------------------------------------------------------------
     def _start(self) -> None:
