@@ -18,9 +18,10 @@ from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.agent_call import AgentCallActivities
+from activities.approval import ApprovalActivities
 from activities.execution import ExecutionActivities
-from activities.monitoring import measuring
 from activities.housekeeping import HousekeepingActivities
+from activities.monitoring import measuring
 from activities.payment import PaymentActivities
 from activities.payout import PayoutActivities, PayoutRails, open_payout_rails
 from activities.process import ProcessActivities, serving_processes
@@ -47,6 +48,7 @@ from models.settings import Settings, load_settings
 from models.task_queues import TaskQueue
 from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
 from workflows.agent_call import AgentCall
+from workflows.approval import Approval
 from workflows.execution import AgentExecution
 from workflows.housekeeping import Housekeeping
 from workflows.payout import Payout, PayoutRun
@@ -56,7 +58,14 @@ from workflows.reconciliation import Reconciliation, SettlementSweep
 from workflows.refund import RefundPayment
 from workflows.schedules import ensure_schedules
 
-OUR_PACKAGES = ("models", "activities", "workflows.bpmn", "workflows.feel", "workflows.nodes")
+OUR_PACKAGES = (
+    "models",
+    "activities",
+    "workflows.bpmn",
+    "workflows.feel",
+    "workflows.nodes",
+    "workflows.approvals",
+)
 """Pure or never called from workflow code: reloading them for each run would cost 280 ms and 15 MB."""
 
 LIBRARIES = (
@@ -77,6 +86,7 @@ LIBRARIES = (
     "tree_sitter_typescript",
     "yara",
     "aiosmtplib",
+    "holidays",
     "orjson",
     "pydantic_settings",
     "opentelemetry",
@@ -146,6 +156,7 @@ def work_of(
     payment = PaymentActivities(services.database, services.signer, rails)
     reconciliation = ReconciliationActivities(services.database, services.objects, rails, services.signer)
     payout = PayoutActivities(services, payout_rails)
+    approval = ApprovalActivities(services.database)
     refund = RefundActivities(services.database, services.signer, rails)
     return {
         TaskQueue.CORE: QueueWork(
@@ -153,6 +164,7 @@ def work_of(
                 PublishReview,
                 RescanPublished,
                 AgentExecution,
+                Approval,
                 AgentCall,
                 ProcessInstance,
                 Payout,
@@ -186,6 +198,9 @@ def work_of(
                 housekeeping.sweep_uploads,
                 run_control.pause_run,
                 run_control.resume_run,
+                approval.open_approval,
+                approval.create_approval,
+                approval.record_approval,
                 payout.open_payout,
                 refund.request_refund,
                 payout.tell_developer,

@@ -453,6 +453,13 @@ class Changes(BaseModel):
     notices: list[Notice] = Field(default_factory=list[Notice])
 
 
+class Creation(BaseModel):
+    """A request with its first changes."""
+
+    request: ApprovalRequest
+    changes: Changes
+
+
 class ApprovalOutcome(BaseModel):
     """What the one who waits gets.
 
