@@ -43,6 +43,7 @@ from activities.telemetry.metrics import observe_measurements
 from activities.telemetry.sampler import Check, sampling
 from activities.telemetry.tracing import tracing
 from activities.temporal.client import connect
+from activities.trigger import TriggerActivities, serving_triggers
 from models.errors import PlatformError
 from models.settings import Settings, load_settings
 from models.task_queues import TaskQueue
@@ -57,6 +58,7 @@ from workflows.publishing import PublishReview, RescanPublished
 from workflows.reconciliation import Reconciliation, SettlementSweep
 from workflows.refund import RefundPayment
 from workflows.schedules import ensure_schedules
+from workflows.trigger import TriggeredStart
 
 OUR_PACKAGES = (
     "models",
@@ -167,6 +169,7 @@ def work_of(
                 Approval,
                 AgentCall,
                 ProcessInstance,
+                TriggeredStart,
                 Payout,
                 PayoutRun,
                 RefundPayment,
@@ -185,6 +188,7 @@ def work_of(
                 process.open_instance,
                 process.record_changes,
                 process.work_on_task,
+                TriggerActivities(services).claim_period,
                 agent_call.prepare_execution,
                 agent_call.answer_of_execution,
                 execution.accept_execution,
@@ -258,6 +262,7 @@ async def running_workers(
             await stack.enter_async_context(measuring(services.database, observe_measurements))
             await stack.enter_async_context(delivering(services.database, services.key_ring))
             await stack.enter_async_context(serving_processes(services.database, client))
+            await stack.enter_async_context(serving_triggers(services.database, client))
         outside = await stack.enter_async_context(outside_rails(services.settings))
         payout_rails: PayoutRails = {**open_payout_rails(services.database), **outside}
         work = work_of(services, sandbox, payout_rails, outside.values())

@@ -27,6 +27,7 @@ import api.rail_webhooks
 import api.review
 import api.run_control
 import api.streams
+import api.trigger
 import api.webhook
 import api.websocket
 from activities.streams.archive import ArchiveReader
@@ -69,6 +70,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.process.router,
     api.process_tasks.router,
     api.process_messages.router,
+    api.trigger.router,
 )
 """Every router that is served; a domain's router is added here."""
 

@@ -30,6 +30,7 @@ from api.errors import InvalidFieldsError, TemporalUnavailableError
 from api.first_contact import start_and_ask
 from api.idempotency import IdempotencyInProgressError, IdempotencyKeyReusedError, OnceDep
 from api.process_deployment import CheckedProcess, InvalidUploadError, check_deployment, text_of_file
+from api.start_events import bind_starts
 from api.state import Services, ServicesDep
 from models.execution import CancelExecution
 from models.identifiers import Identifier
@@ -318,6 +319,7 @@ async def deploy_files(services: Services, caller: Principal, wanted: DeployRequ
                 diagnostics=process.diagnostics,
                 deployed_by=caller.user_id,
             )
+            await bind_starts(connection, row, process.starts)
             rows.append(row)
     return Deployed(definition_id=rows[0].id, definitions=[show_definition(row) for row in rows])
 

@@ -9,6 +9,7 @@ from typing import Any
 from models.errors import InvalidRequestError
 from workflows.bpmn.definition import ProcessDefinition
 from workflows.bpmn.deployment import deploy
+from workflows.bpmn.graph import StartTrigger
 from workflows.bpmn.languages import standard_languages
 from workflows.process_graphs import DecisionModels
 
@@ -36,11 +37,13 @@ class CheckedProcess:
         definition: Its typed model.
         content_hash: SHA-256 of the model and the decision models.
         diagnostics: Warnings.
+        starts: What may start it from outside.
     """
 
     definition: ProcessDefinition
     content_hash: str
     diagnostics: list[dict[str, Any]]
+    starts: tuple[StartTrigger, ...]
 
 
 def check_deployment(bpmn_xml: str, dmn_xml: Sequence[str]) -> list[CheckedProcess]:
@@ -64,7 +67,9 @@ def check_deployment(bpmn_xml: str, dmn_xml: Sequence[str]) -> list[CheckedProce
         for item in found.diagnostics
     ]
     return [
-        CheckedProcess(graph.definition, content_hash(graph.definition, decisions), diagnostics)
+        CheckedProcess(
+            graph.definition, content_hash(graph.definition, decisions), diagnostics, graph.start_triggers
+        )
         for graph in found.graphs.values()
     ]
 

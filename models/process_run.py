@@ -48,6 +48,7 @@ class StartProcess(BaseModel):
         definition_id: The deployed version, or None where ``called`` names the process.
         called: Key of a process that a call activity starts, with ``binding`` (``latest`` or a version).
         start_node: The start event, where it is not the none start event.
+        start_part: Which of its triggers came, where it has several.
         priority: Unused by the workflow itself; kept for its children.
     """
 
@@ -61,6 +62,7 @@ class StartProcess(BaseModel):
     business_key: str | None = None
     variables: dict[str, Any] = Field(default_factory=dict[str, Any])
     start_node: str | None = None
+    start_part: int = 0
     caller: Caller | None = None
     content_hash: str = ""
     process_key: str = ""

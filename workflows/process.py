@@ -184,7 +184,13 @@ class ProcessInstance(ProcessInbox):
             workflow.now(),
             {"definition_id": opened.definition_id, "process": opened.process_key, "by": request.started_by},
         )
-        start = inputs.Start(workflow.now(), request.variables, request.start_node, request.business_key)
+        start = inputs.Start(
+            workflow.now(),
+            request.variables,
+            request.start_node,
+            request.business_key,
+            request.start_part,
+        )
         # First, whatever came before the instance was open.
         self._inbox.appendleft(Entry(start, by=request.started_by, reason="start"))
         self._opened = opened

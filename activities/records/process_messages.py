@@ -11,6 +11,7 @@ from typing import Any
 
 from activities.records.database import Connection
 from activities.records.json_values import stored
+from activities.records.triggers import claim_message_start, claim_signal_starts
 from models.identifiers import new_identifier
 from models.process import MessageStatus, PublishedMessage
 from models.process_errors import MessageConflictError
@@ -147,8 +148,27 @@ async def _give(connection: Connection, message: PublishedMessage) -> Delivery |
     )
     row = await cursor.fetchone()
     if row is None:
+        await _start_by(connection, message)
         return None
     return await _claim(connection, message, row["instance_id"], row["subscription_key"], once=row["once"])
+
+
+async def _start_by(connection: Connection, message: PublishedMessage) -> None:
+    """Let a message that nobody waits for start a process that begins with it."""
+    start = await claim_message_start(
+        connection,
+        tenant_id=message.tenant_id,
+        message_id=message.message_id,
+        name=message.name,
+        correlation=message.correlation,
+        variables=message.variables,
+    )
+    if start is not None:
+        await connection.execute(
+            "UPDATE process_messages SET status = 'delivered', instance_id = %s WHERE id = %s",
+            [start.instance_id, message.id],
+        )
+        message.status, message.instance_id = MessageStatus.DELIVERED, start.instance_id
 
 
 async def _claim(
@@ -261,4 +281,8 @@ async def broadcast_signal(
             "source": source,
         },
     )
-    return [_delivery(PublishedMessage.model_validate(row)) for row in await cursor.fetchall()]
+    rows = await cursor.fetchall()
+    await claim_signal_starts(
+        connection, tenant_id=tenant_id, message_id=message_id, name=name, variables=variables
+    )
+    return [_delivery(PublishedMessage.model_validate(row)) for row in rows]

@@ -25,8 +25,8 @@ _COLUMNS = (
 
 _INSERT = """
 INSERT INTO scheduled_triggers (id, tenant_id, definition_id, process_key, pinned, kind, origin,
-    cron_expression, time_zone, anchor, overlap_policy, name, match, variables, start_node, start_part, enabled, created_by,
-    created_at, updated_at)
+    cron_expression, time_zone, anchor, overlap_policy, name, match, variables, start_node, start_part,
+    enabled, created_by, created_at, updated_at)
 VALUES (%(id)s, %(tenant_id)s, %(definition_id)s, %(process_key)s, %(pinned)s, %(kind)s, %(origin)s,
     %(cron_expression)s, %(time_zone)s, %(anchor)s, %(overlap_policy)s, %(name)s, %(match)s, %(variables)s,
     %(start_node)s, %(start_part)s, %(enabled)s, %(created_by)s, %(created_at)s, now())

@@ -14,6 +14,7 @@ from activities.connectors import Connector, HttpConnector, ServiceFailedError, 
 from activities.process import ProcessActivities, process_workflow_id, serving_processes
 from activities.sandbox.egress_policy import EgressSettings
 from activities.services import Services
+from activities.trigger import TriggerActivities
 from models.process_run import ServiceTask
 from models.task_queues import TaskQueue
 from tests.builders import Person, RefusedError
@@ -21,6 +22,7 @@ from tests.eventually import eventually
 from worker import QueueWork, create_worker
 from workflows.agent_call import AgentCall
 from workflows.process import ProcessInstance
+from workflows.trigger import TriggeredStart
 
 API = "/api/orchestrator"
 
@@ -78,11 +80,12 @@ class RestartableWorker:
         )
         calls = AgentCallActivities(self._services)
         work = QueueWork(
-            workflows=[ProcessInstance, AgentCall],
+            workflows=[ProcessInstance, TriggeredStart, AgentCall],
             activities=[
                 process.open_instance,
                 process.record_changes,
                 process.work_on_task,
+                TriggerActivities(self._services).claim_period,
                 calls.prepare_execution,
                 calls.answer_of_execution,
             ],
