@@ -1,23 +1,38 @@
 """Making sure that nothing is left lying: owed settlements are finished, the books are compared daily."""
 
 from collections import Counter
+from typing import cast
 
 import structlog
 from temporalio import activity
 
 from activities.checkpoint import keep_checkpoints
+from activities.payout import PayoutRail, reverse_payout
 from activities.rails.registry import Rails
 from activities.records.database import Database
 from activities.records.payment import owed_settlements
+from activities.records.payout import paid_lately
+from activities.records.rail_statements import compare_statement, keep_statement
 from activities.records.reconciliation import compare, keep_findings
 from activities.refusal import attest_denials
 from activities.settlement import reconcile_settlement
 from activities.signing import Signer
 from activities.storage import ObjectStore
 from models.errors import PlatformError
-from models.reconciliation import SWEEP_AFTER_SECONDS, ReconciliationSummary, SweepSummary
+from models.rail import Declined, RailName
+from models.reconciliation import (
+    SWEEP_AFTER_SECONDS,
+    RailStatement,
+    ReconciliationSummary,
+    SweepSummary,
+)
 
 logger = structlog.get_logger(__name__)
+
+RECHECK_DAYS = 14
+"""For so long after it was paid a payout is asked about once a day."""
+
+RECHECKED_AT_ONCE = 5_000
 
 
 async def sweep_settlements(
@@ -52,6 +67,44 @@ async def reconcile_books(database: Database) -> ReconciliationSummary:
     )
 
 
+async def reconcile_statement(database: Database, statement: RailStatement) -> ReconciliationSummary:
+    """Keep a rail's statement and compare it with our records and the ledger; safe to repeat."""
+    async with database.platform() as connection:
+        await keep_statement(connection, statement)
+        findings = await compare_statement(connection, statement)
+        opened = await keep_findings(connection, findings)
+    if findings:
+        logger.error("statement_disagrees", rail=statement.rail, found=len(findings), opened=opened)
+    return ReconciliationSummary(
+        found=len(findings), opened=opened, by_kind=dict(Counter(each.kind.value for each in findings))
+    )
+
+
+async def recheck_paid_payouts(database: Database, rails: Rails) -> int:
+    """Ask the outside rails about payouts that were paid lately; returns how many had been sent back.
+
+    A bank may return money days after it was paid, and the payout's workflow has ended by then. A webhook
+    that tells of it may be lost; asking is not.
+    """
+    async with database.platform() as connection:
+        paid = await paid_lately(connection, days=RECHECK_DAYS, limit=RECHECKED_AT_ONCE)
+    reversed_ = 0
+    for row in paid:
+        try:
+            # It has paid this one out, so it is a rail that does.
+            rail = cast("PayoutRail", rails.outside(RailName(row.rail)))
+            answer = await rail.look_up_payout(row.reference)
+        except Exception as error:
+            # One rail that is away, or is not configured any more, does not keep the others from being asked.
+            logger.warning("payout_not_rechecked", run_id=row.id, error=type(error).__name__)
+            continue
+        if isinstance(answer, Declined):
+            async with database.platform() as connection:
+                await reverse_payout(connection, row.id, answer.message or answer.code)
+            reversed_ += 1
+    return reversed_
+
+
 class ReconciliationActivities:
     """Sweeps and compares."""
 
@@ -75,11 +128,12 @@ class ReconciliationActivities:
 
     @activity.defn(name="reconcile_books")
     async def reconcile_books(self) -> ReconciliationSummary:
-        """Compare the books; what disagrees becomes a case.
+        """Ask for payouts that banks sent back, then compare the books; what disagrees becomes a case.
 
         Raises:
             DatabaseUnavailableError: Retryable.
         """
+        await recheck_paid_payouts(self._database, self._rails)
         return await reconcile_books(self._database)
 
     @activity.defn(name="keep_checkpoints")

@@ -1,6 +1,6 @@
 """The ledger as its owners read it: accounts, balances, postings, earnings."""
 
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -8,6 +8,12 @@ from pydantic import BaseModel
 
 from activities.records.earnings import EarningsSummary, earnings_of
 from activities.records.ledger import find_account, list_accounts, list_postings, trial_balance
+from activities.records.statements import (
+    AccountStatement,
+    PlatformBalance,
+    platform_balances,
+    statements_of,
+)
 from api.authentication import requires
 from api.envelope import Success, errors, success
 from api.pagination import InvalidCursorError, Page, PageDep
@@ -23,6 +29,7 @@ from models.ledger import (
     LedgerPosting,
     NotPlatformFinanceError,
     PostingPurpose,
+    StatementPeriodError,
     TransactionKind,
     TrialBalance,
 )
@@ -145,3 +152,37 @@ async def read_trial_balance(caller: Reader, services: ServicesDep) -> Success[l
         raise NotPlatformFinanceError
     async with services.database.platform() as connection:
         return success(await trial_balance(connection))
+
+
+@router.get("/ledger/statement", responses=errors(StatementPeriodError))
+async def statement(
+    caller: Reader,
+    services: ServicesDep,
+    start: Annotated[date, Query(alias="from", description="First day, UTC.")],
+    end: Annotated[date, Query(alias="to", description="First day that does not count any more, UTC.")],
+) -> Success[list[AccountStatement]]:
+    """Add up your accounts between two days: opening, movements by kind, closing.
+
+    Finance and administrators get the whole tenant's; the platform's own get the platform's.
+    """
+    if start >= end:
+        raise StatementPeriodError
+    async with services.database.tenant(caller.tenant_id) as connection:
+        return success(
+            await statements_of(
+                connection, start=_midnight(start), end=_midnight(end), owner_id=owner_filter(caller)
+            )
+        )
+
+
+@router.get("/ledger/platform", responses=errors(NotPlatformFinanceError))
+async def platform(caller: Reader, services: ServicesDep) -> Success[list[PlatformBalance]]:
+    """Read the platform's own accounts, crowded ones added up over their stripes (the platform's finance)."""
+    if caller.tenant_id != PLATFORM_TENANT or not caller.roles & WHOLE_TENANT:
+        raise NotPlatformFinanceError
+    async with services.database.platform() as connection:
+        return success(await platform_balances(connection))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -15,7 +15,13 @@ from pydantic import Field as Described
 from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from models.errors import ConflictError, InsufficientFundsError, NotFoundError, PermissionDeniedError
+from models.errors import (
+    ConflictError,
+    InsufficientFundsError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from models.identifiers import PREFIXES
 from models.money import MAX_AMOUNT, Currency
 from models.table import Record, json_field, time_field
@@ -307,6 +313,16 @@ class TrialBalance(BaseModel):
     """Sum of the balances kept on the accounts, in minor units."""
     postings_sum: int
     """Sum of all postings, in minor units."""
+
+
+class StatementPeriodError(InvalidRequestError):
+    """The statement's days are the wrong way round."""
+
+    code = "STATEMENT_PERIOD"
+
+    def __init__(self) -> None:
+        rule = "must be a later day than from"
+        super().__init__(f"to {rule}.", details={"fields": {"to": rule}})
 
 
 class NotPlatformFinanceError(PermissionDeniedError):

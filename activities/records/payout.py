@@ -313,6 +313,16 @@ async def claimed_in(connection: Connection, period: str, after: str, last: str 
     return [PayoutRow.model_validate(row) for row in await cursor.fetchall()]
 
 
+async def paid_lately(connection: Connection, *, days: int, limit: int) -> list[PayoutRow]:
+    """Read payouts that an outside rail paid within so many days, newest first, in a platform transaction."""
+    cursor = await connection.execute(
+        "SELECT * FROM payouts WHERE status = %s AND rail <> 'wallet' "
+        "AND paid_at > now() - make_interval(days => %s) ORDER BY paid_at DESC LIMIT %s",
+        [PayoutStatus.PAID, days, limit],
+    )
+    return [PayoutRow.model_validate(row) for row in await cursor.fetchall()]
+
+
 async def list_payouts(
     connection: Connection,
     *,

@@ -84,8 +84,10 @@ class Developer:
                 connection, self.tenant_id, self.user_id, PayeeFlags.model_validate(flags), "finance"
             )
 
-    async def register(self, *, verify: bool = True, destination: str = "bene-1") -> None:
-        wanted = RegisterBeneficiary(currency="INR", destination=destination, name="Dev")
+    async def register(
+        self, *, verify: bool = True, destination: str = "bene-1", rail: str = "wallet"
+    ) -> None:
+        wanted = RegisterBeneficiary(currency="INR", destination=destination, name="Dev", rail=rail)
         async with self.store.tenant(self.tenant_id) as connection:
             found = await register_beneficiary(connection, self.tenant_id, self.user_id, wanted)
         self.beneficiary_id = found.beneficiary_id
