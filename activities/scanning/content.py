@@ -63,6 +63,13 @@ _ACTIVE_MARKUP = re.compile(
 )
 _SCRIPT_BODY = re.compile(r"<script\b[^>]*>(.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
 _LARGEST_GUESS = 512 * 1024
+# PEP 263; of the encodings that Python knows, these write ASCII as itself.
+_COOKIE = re.compile(r"(?:[ \t\f]*(?:#[^\n]*)?\r?\n)?[ \t\f]*#[^\n]*?coding[:=][ \t]*([-\w.]+)")
+_HONEST_ENCODING = re.compile(
+    r"(?:utf[-_]?8(?:[-_]?sig)?|us[-_]ascii|ascii|latin[-_]?\d|iso[-_]?8859[-_]?\d{1,2}|cp(?:125\d|437|850|866|932|936|949|950)"
+    r"|windows[-_]125\d|koi8[-_][rut]|euc[-_]?(?:jp|kr|cn)|gb(?:k|2312|18030)|big5|shift[-_]?jis|sjis|mac[-_]?roman|unix|dos|mac)$",
+    re.IGNORECASE,
+)
 _PE_HEADER = b"PE\0\0"
 
 
@@ -414,6 +421,10 @@ def _check_text(path: str, text: str, kind: Kind, out: Collector) -> None:
         and (looks_like_python(text) or looks_like_javascript(text))
     ):
         out.add("limit.text", detail="a text that may be code")
+    if kind.language == "python":
+        cookie = _COOKIE.match(text[:400])
+        if cookie and not _HONEST_ENCODING.match(cookie.group(1)):
+            out.add("evasive.encoding", 1, 1, cookie.group(1))
     name = path.rsplit("/", 1)[-1]
     if name in ("sitecustomize.py", "usercustomize.py"):
         out.add("install.hook", detail=name)

@@ -273,6 +273,8 @@ class JavaScriptFolder:
     def _object(self, node: Node, environment: _Environment) -> Any:
         result: dict[str, Any] = {}
         for child in node.named_children:
+            if child.type == "method_definition":
+                raise _Unknown
             if child.type == "pair":
                 key_node = child.child_by_field_name("key")
                 value_node = child.child_by_field_name("value")
@@ -282,6 +284,8 @@ class JavaScriptFolder:
                     key = to_text(self._evaluate(key_node.named_children[0], environment))
                 else:
                     key = unescape(self.index.text(key_node).strip("'\""))
+                if key in ("toString", "valueOf"):
+                    raise _Unknown
                 try:
                     result[key] = self._evaluate(value_node, environment)
                 except _Unknown:

@@ -24,7 +24,7 @@ from activities.scanning.javascript_names import (
     TIMERS,
 )
 from activities.scanning.javascript_scopes import FUNCTION_KINDS, JavaScriptIndex, parse_javascript
-from activities.scanning.javascript_values import Reference, arguments_of, is_loader
+from activities.scanning.javascript_values import COMPUTED_MODULE, Reference, arguments_of, is_loader
 from activities.scanning.limits import MAX_FOLDED_LENGTH
 from activities.scanning.parts import Parsed
 from activities.scanning.sinks import DIRECT, report_command, report_decoded, report_executed_origin
@@ -54,6 +54,16 @@ _DECODING_CALLEES = frozenset(
     {"atob", "unescape", "Buffer.from", "String.fromCharCode", "String.fromCodePoint", "decodeURIComponent"}
 )
 _TEMPLATE = 8
+_PROCESS_METHODS = frozenset(
+    {"exec", "execSync", "execFile", "execFileSync", "spawn", "spawnSync", "fork", "runInThisContext"}
+)
+_ENUMERATORS = frozenset(
+    {"Object.values", "Object.keys", "Object.entries", "Object.getOwnPropertyNames", "Reflect.ownKeys"}
+)
+_SEARCHED = frozenset({"module:child_process", "module:vm", "module:module", "process"})
+_ROTATION = re.compile(
+    rb"([\w$]{1,60})(?:\.push|\[['\"]push['\"]\])\(\s*\1(?:\.shift|\[['\"]shift['\"]\])\(\)\s*\)"
+)
 _SHORT_CODE = 120
 
 
@@ -102,6 +112,7 @@ class JavaScriptRules:
         self.out = collector
         self.folder = JavaScriptFolder(index, data)
         self.values = self.folder.values
+        self._dumps: list[Node] = []
 
     def run(self) -> None:
         """Run all rules."""
@@ -127,8 +138,28 @@ class JavaScriptRules:
         for node in captures.get("template", []):
             self._template(node)
         self._escapes()
+        self._values_and_tables()
         for node in [*captures.get("pair", []), *captures.get("field", []), *captures.get("declarator", [])]:
             self._value_alias(node)
+        self._conclude()
+
+    def _values_and_tables(self) -> None:
+        """``eval`` returned or stored as a value, and tables of strings that are rotated before use."""
+        captures = self.index.captures
+        for node in captures.get("value", []):
+            if self.index.text(node) == "eval" and not self.index.lookup("eval", self.index.program):
+                self._add("evasive.indirect_call", node, "eval")
+        rotation = _ROTATION.search(self.index.source)
+        if rotation and captures.get("call"):
+            line = self.index.source.count(b"\n", 0, rotation.start()) + 1
+            self.out.add(
+                "obfuscation.names", line, 1, "a table that is turned round", severity=Severity.MEDIUM
+            )
+
+    def _conclude(self) -> None:
+        if Capability.NETWORK in self.out.capabilities:
+            for node in self._dumps[:3]:
+                self._add("exfiltration.environment", node)
         for rule in sorted(self.values.exceeded | self.index.exceeded):
             self.out.add(rule, severity=Severity.LOW if rule == "limit.origins" else None)
 
@@ -314,6 +345,12 @@ class JavaScriptRules:
             self._process(node, arguments)
         if target in INTERNALS:
             self._add("evasive.internals", node, target)
+        if head == COMPUTED_MODULE and method in _PROCESS_METHODS:
+            self._add("hidden.import", node, f"a computed module's {method}")
+        if target in _ENUMERATORS and arguments:
+            inner = self.values.resolve(arguments[0])
+            if inner is not None and inner.path in _SEARCHED:
+                self._add("evasive.enumeration", node, inner.path)
         if target in (
             "module:v8.deserialize",
             "module:node-serialize.unserialize",
@@ -436,6 +473,8 @@ class JavaScriptRules:
             return False
         if node.type == "parenthesized_expression" and node.named_children:
             return self._is_constructor_chain(node.named_children[-1], depth + 1)
+        if node.type == "sequence_expression" and node.named_children:
+            return self._is_constructor_chain(node.named_children[-1], depth + 1)
         if node.type == "identifier":
             bindings = self.index.lookup(self.index.text(node), self.index.scope_at(node.start_byte))
             return any(
@@ -554,7 +593,9 @@ class JavaScriptRules:
                 self._code_sink(path, node, arguments)
             else:
                 value = self.folder.fold(arguments[0])
-                if isinstance(value, str) and value.startswith("data:"):
+                if (isinstance(value, str) and value.startswith("data:")) or re.search(
+                    r"[\"'`]data:", self.index.text(arguments[0])[:400]
+                ):
                     self._add("hidden.execution", node, "Worker from a data URL")
         elif path == "Proxy":
             self._proxy(node, arguments)
@@ -671,8 +712,8 @@ class JavaScriptRules:
             self._add("native.loaded", node, "WebAssembly", severity=Severity.MEDIUM)
 
     def _environment_dump(self, node: Node) -> None:
-        serious = Capability.NETWORK in self.out.capabilities
-        self._add("exfiltration.environment" if serious else "environment.dump", node)
+        self._dumps.append(node)
+        self._add("environment.dump", node)
 
     def _pollution(self, node: Node, arguments: list[Node]) -> None:
         text = self.index.text(arguments[0])

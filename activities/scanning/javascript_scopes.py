@@ -4,6 +4,7 @@ A tree-sitter query finds the nodes in C; Python touches only those. Scopes are 
 may have several values.
 """
 
+import re
 import time
 from bisect import bisect_right
 from functools import cache
@@ -36,11 +37,15 @@ _QUERY = """
 (template_string) @template (escape_sequence) @escape (binary_expression operator: "+") @plus
 (member_expression) @member (pair) @pair (field_definition) @field (export_statement source: (_)) @import
 (computed_property_name) @computed (string) @string
+(return_statement (identifier) @value) (arrow_function body: (identifier) @value) (array (identifier) @value)
 """
 
 
 _REFERRING = frozenset(
     {"member_expression", "subscript_expression", "call_expression", "sequence_expression"}
+)
+_TELLING = re.compile(
+    rb"\b(?:eval|Function|require|process|globalThis|global|constructor|child_process|atob|Reflect|fromCharCode)\b|\\[ux]"
 )
 MAX_DEPTH = 8_000
 """Levels of nesting, and so also bytes, below which a chain costs little; bundles stay far below."""
@@ -166,9 +171,16 @@ class JavaScriptIndex:
             for bindings in scope.names.values():
                 if len(bindings) > MAX_BINDINGS:
                     rest = bindings[MAX_BINDINGS:]
-                    if any(item.node is not None and item.node.type in _REFERRING for item in rest):
+                    if any(item.node is not None and self._is_telling(item.node) for item in rest):
                         self.exceeded.add("limit.names")
                     del bindings[MAX_BINDINGS:]
+
+    def _is_telling(self, node: Node) -> bool:
+        """Whether a value that is left out might matter: it names something sensitive."""
+        return (
+            node.type in _REFERRING
+            and _TELLING.search(self.source, node.start_byte, node.end_byte) is not None
+        )
 
     def text(self, node: Node) -> str:
         """Return the source text of ``node``."""

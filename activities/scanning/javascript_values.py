@@ -32,6 +32,9 @@ _WRAPPERS = frozenset(
 )
 
 
+COMPUTED_MODULE = "module:<computed>"
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A dotted name that an expression stands for.
@@ -359,7 +362,7 @@ class JavaScriptValues:
             first = first.named_children[0]
         name = self.folder.fold(first)
         if not isinstance(name, str):
-            return None
+            return Reference(COMPUTED_MODULE)
         return Reference(_module(name), callee.hidden or not self.folder.is_plain(first), callee.reflective)
 
     def _returned(self, function: Node) -> Reference | None:

@@ -80,6 +80,8 @@ _TEXT_METHODS = frozenset(
         "decode",
         "translate",
         "format",
+        "format_map",
+        "to_bytes",
     ]
 )
 _CONTAINER_METHODS = frozenset(["index", "count", "copy", "get", "keys", "values", "items"])
@@ -463,11 +465,19 @@ class PythonFolder:
                 return known[name]
         if node.attr == "__name__" and isinstance(node.value, ast.Name):
             return node.value.id
-        members = [binding for binding in self.index.members.get(node.attr, []) if binding.kind == "value"]
-        if len(members) == 1 and id(members[0].node) not in self._active:
+        members = self.index.members.get(node.attr, [])
+        if (
+            members
+            and members[0].kind == "value"
+            and all(binding.kind == "augmented" and binding.detail == "Add" for binding in members[1:])
+            and id(members[0].node) not in self._active
+        ):
             self._active.add(id(members[0].node))
             try:
-                return self._evaluate_binding(members[0])
+                result = self._evaluate_binding(members[0])
+                for binding in members[1:]:
+                    result = result + self._evaluate_binding(binding)
+                return result
             finally:
                 self._active.discard(id(members[0].node))
         raise _Unknown
@@ -507,26 +517,16 @@ class PythonFolder:
         if isinstance(receiver, list | tuple | dict | set | range) and method in _CONTAINER_METHODS:
             result = getattr(receiver, method)(*arguments)
             return list(result) if method in ("keys", "values", "items") else result
+        if isinstance(receiver, int) and method == "to_bytes":
+            return _big_to_bytes(receiver, *arguments)
         if not isinstance(receiver, str | bytes | bytearray) or method not in _TEXT_METHODS:
             raise _Unknown
-        if method in ("decode", "encode"):
-            encodings = [item for item in arguments if isinstance(item, str)]
-            encodings += [
-                value
-                for keyword in node.keywords
-                if isinstance(value := self.fold(keyword.value, scope), str)
-            ]
-            encoding = encodings[0] if encodings else "utf-8"
-            if method == "encode" and isinstance(receiver, str):
-                return (
-                    receiver.encode(encoding)
-                    if encoding.lower() in ("utf-8", "utf8", "ascii", "latin-1", "latin1", "utf-16")
-                    else decode_with(encoding, receiver)
-                )
-            decoded = decode_with(encoding, receiver)
-            if decoded is None:
+        if method == "format_map":
+            if not isinstance(receiver, str) or _has_wide_field(receiver) or "__" in receiver:
                 raise _Unknown
-            return decoded
+            return receiver.format_map(arguments[0])
+        if method in ("decode", "encode"):
+            return self._codec(receiver, method, arguments, node, scope)
         if method == "format":
             if not isinstance(receiver, str) or _has_wide_field(receiver) or "__" in receiver:
                 raise _Unknown
@@ -547,6 +547,23 @@ class PythonFolder:
                 raise _Unknown
             return receiver.join(pieces)
         return getattr(receiver, method)(*arguments)
+
+    def _codec(self, receiver: Any, method: str, arguments: list[Any], node: ast.Call, scope: Scope) -> Any:
+        encodings = [item for item in arguments if isinstance(item, str)]
+        encodings += [
+            value for keyword in node.keywords if isinstance(value := self.fold(keyword.value, scope), str)
+        ]
+        encoding = encodings[0] if encodings else "utf-8"
+        if method == "encode" and isinstance(receiver, str):
+            return (
+                receiver.encode(encoding)
+                if encoding.lower() in ("utf-8", "utf8", "ascii", "latin-1", "latin1", "utf-16")
+                else decode_with(encoding, receiver)
+            )
+        decoded = decode_with(encoding, receiver)
+        if decoded is None:
+            raise _Unknown
+        return decoded
 
     def _library(self, path: str, node: ast.Call, scope: Scope, environment: _Environment) -> Any:
         if path in ("builtins.map", "builtins.filter", "functools.reduce"):
@@ -635,8 +652,6 @@ class PythonFolder:
         if len(known) != 1 or not isinstance(known[0].node, ast.FunctionDef):
             raise _Unknown
         definition = known[0].node
-        if id(definition) in self._active and self._depth > MAX_FOLD_DEPTH // 2:
-            raise _Unknown
         names = [parameter.arg for parameter in definition.args.args]
         if names[:1] in (["self"], ["cls"]) and isinstance(function, ast.Attribute):
             names = names[1:]
@@ -648,10 +663,17 @@ class PythonFolder:
             if keyword.arg:
                 bound[keyword.arg] = self._evaluate(keyword.value, scope, environment)
         inner = self.index.scopes.get(id(definition), known[0].scope)
+        # The same function with the same arguments, within itself: it would never end.
+        call = hash((id(definition), repr(bound)[:1_000]))
+        if call in self._active:
+            raise _Unknown
+        self._active.add(call)
         try:
             self._run(definition.body, inner, bound)
         except _Return as returned:
             return returned.value
+        finally:
+            self._active.discard(call)
         raise _Unknown
 
     def _run(self, body: list[ast.stmt], scope: Scope, environment: dict[str, Any]) -> None:

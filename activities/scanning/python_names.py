@@ -331,6 +331,8 @@ TEXT_CODECS = frozenset(
 
 CALL_ORIGINS: dict[str, int] = {
     **dict.fromkeys(DECODERS.keys() - {"codecs.decode", "codecs.encode", "codecs.lookup"}, Origin.DECODED),
+    "inspect.getsource": Origin.DECODED, "inspect.getdoc": Origin.DECODED,
+    "inspect.getcomments": Origin.DECODED,
     "builtins.input": Origin.INPUT, "sys.stdin": Origin.INPUT, "sys.argv": Origin.INPUT,
     "builtins.chr": Origin.CHARACTERS, "builtins.unichr": Origin.CHARACTERS, "operator.xor": Origin.ARITHMETIC,  # noqa: E501
     "builtins.reversed": Origin.REVERSED, "struct.pack": Origin.CHARACTERS, "array.array": Origin.CHARACTERS,
@@ -352,7 +354,7 @@ CALL_ORIGINS: dict[str, int] = {
 METHOD_ORIGINS: dict[str, int] = {
     **dict.fromkeys(DECODER_METHODS, Origin.DECODED),
     "urlopen": Origin.NETWORK, "recv": Origin.NETWORK, "getresponse": Origin.NETWORK, "recvfrom": Origin.NETWORK,  # noqa: E501
-    "read_text": Origin.FILE, "read_bytes": Origin.FILE, "translate": Origin.ARITHMETIC, "getpixel": Origin.DECODED,  # noqa: E501
+    "to_bytes": Origin.CHARACTERS, "substitute": Origin.INPUT, "safe_substitute": Origin.INPUT, "read_text": Origin.FILE, "read_bytes": Origin.FILE, "translate": Origin.ARITHMETIC, "getpixel": Origin.DECODED,  # noqa: E501
     "getdata": Origin.DECODED, "readframes": Origin.DECODED, "get_distribution": Origin.FILE,
 }  # fmt: skip
 # Results that carry nothing of their arguments.

@@ -41,6 +41,14 @@ _FILE_NAME = re.compile(r"^[\w./ -]{1,120}\.([A-Za-z0-9]{1,8})$")
 _ATTRIBUTE_WALK = re.compile(
     r"\{[\w.\[\]!]{0,60}\.?__(?:globals|init|builtins|subclasses|mro|base|bases|code|import|loader)__"
 )
+_INTERPRETER_CALLS = tuple(
+    f"ctypes.pythonapi.Py{name}"
+    for name in ("Run_", "Eval_", "Import_", "Object_Call", "Marshal_", "_Compile", "CFunction", "Code_")
+)
+_SEARCHED = frozenset({"os", "subprocess", "builtins", "importlib", "ctypes", "sys.modules", "pty", "posix"})
+_TELLING_METHODS = frozenset(
+    {"system", "popen", "Popen", "execv", "execve", "execvp", "posix_spawn", "check_output"}
+)
 _ENVIRONMENT_DUMPERS = frozenset(
     {
         "builtins.dict",
@@ -93,6 +101,8 @@ class PythonRules:
         self.out = collector
         self.folder = PythonFolder(index, source, local_modules)
         self.values = self.folder.values
+        self._dumps: list[ast.AST] = []
+        self._called = {id(call.func) for call, _ in index.calls}
 
     def run(self) -> None:
         """Run all rules."""
@@ -108,6 +118,9 @@ class PythonRules:
         self._joins()
         self._strings()
         self._identifiers()
+        if Capability.NETWORK in self.out.capabilities:
+            for node in self._dumps[:3]:
+                self._add("exfiltration.environment", node)
         for rule in sorted(self.values.exceeded | self.index.exceeded):
             self._add(rule, None, severity=Severity.LOW if rule == "limit.origins" else None)
 
@@ -181,6 +194,10 @@ class PythonRules:
             self._computed_callee(node, scope)
         if method:
             self._method_call(method, node, scope, reference)
+        if reference is not None and method in ("items", "values", "keys"):
+            base = reference.path.removesuffix(f".{method}").removesuffix(".__dict__")
+            if base != "sys.modules" and base in _SEARCHED:
+                self._add("evasive.enumeration", node, base)
         if node.args or node.keywords:
             self._passed_functions(node, scope, reference)
 
@@ -241,12 +258,43 @@ class PythonRules:
             self._factories(node, scope)
         if path in ("site.addsitedir", "site.addpackage", "site.main"):
             self._add("install.hook", node, path, severity=Severity.MEDIUM)
+        if path in ("builtins.dir", "builtins.vars", "inspect.getmembers") and node.args:
+            self._enumeration(self.values.resolve(node.args[0], scope), node)
+        if path.startswith(_INTERPRETER_CALLS):
+            self._add("evasive.reflection", node, path)
+        if path == "builtins.setattr" and len(node.args) > 2:
+            self._setattr(node, scope)
+        if path == "copyreg.pickle" and len(node.args) > 1:
+            self._copyreg(node, scope)
+        if path in DIRECT and not isinstance(node.func, ast.Name | ast.Attribute):
+            self._add("evasive.indirect_call", node, path)
         if path in _ENVIRONMENT_DUMPERS and node.args:
             inner = self.values.resolve(node.args[0], scope)
             if inner is not None and inner.path in ("os.environ", "os.environb"):
                 self._environment_dump(node)
         if path in ("os.environ.items", "os.environ.copy") and Capability.NETWORK in self.out.capabilities:
             self._add("environment.dump", node, path, severity=Severity.LOW)
+
+    def _enumeration(self, base: Reference | None, node: ast.AST) -> None:
+        if base is not None and base.path in _SEARCHED:
+            self._add("evasive.enumeration", node, base.path)
+
+    def _setattr(self, node: ast.Call, scope: Scope) -> None:
+        target = self.values.resolve(node.args[0], scope)
+        source = self.values.resolve(node.args[2], scope)
+        if source is not None and source.path in STRONG_TARGETS - DESERIALISERS:
+            known = target is not None and target.path.split(".")[0] in STDLIB
+            self._add("evasive.override" if known else "evasive.indirect_call", node, source.path)
+
+    def _copyreg(self, node: ast.Call, scope: Scope) -> None:
+        self._add("deserialise.payload", node, "copyreg.pickle", severity=Severity.MEDIUM)
+        reducer = node.args[1]
+        inner = self.index.scopes.get(id(reducer), scope)
+        for part in ast.walk(reducer):
+            if isinstance(part, ast.Attribute | ast.Name):
+                reference = self.values.resolve(part, inner)
+                if reference is not None and reference.path in STRONG_TARGETS:
+                    self._add("deserialise.payload", part, reference.path)
 
     def _capability_of(self, path: str, node: ast.AST) -> None:
         capability = CALL_CAPABILITIES.get(path)
@@ -262,19 +310,23 @@ class PythonRules:
             self._use(capability, node, path)
 
     def _environment_dump(self, node: ast.AST) -> None:
-        serious = Capability.NETWORK in self.out.capabilities
-        self._add("exfiltration.environment" if serious else "environment.dump", node)
+        self._dumps.append(node)
+        self._add("environment.dump", node)
 
     def _code_sink(self, path: str, node: ast.Call, scope: Scope) -> None:
         argument = _first_argument(node)
         if argument is None:
             return
         value = self.folder.fold(argument, scope)
+        if isinstance(value, list | tuple) and value and isinstance(value[0], str | bytes):
+            value = value[0]
         if isinstance(value, str | bytes):
             plain = self.folder.is_plain(argument) or isinstance(argument, ast.Constant)
             origins = self.values.origins(argument, scope)
             if origins & HIDING:
                 self._add("hidden.execution", node, path, decoded=value)
+            elif not plain and path in DIRECT:
+                self._add("hidden.execution", node, path, decoded=value, severity=Severity.MEDIUM)
             self.out.payload(value, "executed" if plain else "folded", node.lineno, "python")
             return
         if path in TEXT_RUNNERS and not isinstance(
@@ -293,6 +345,8 @@ class PythonRules:
             path,
             self._data_file(argument, scope) if origins & Origin.FILE else None,
         )
+        if path in DIRECT and origins & Origin.FILE and _names_itself(argument):
+            self._add("file.execution", node, f"{path} of its own source")
         if path not in TEXT_RUNNERS:
             self._use(Capability.DYNAMIC_CODE, node, path)
 
@@ -396,6 +450,8 @@ class PythonRules:
         argument = node.args[position]
         value = self.folder.fold(argument, scope)
         if isinstance(value, str):
+            if position and not value.isidentifier() and looks_like_python(value):
+                self._add("evasive.reflection", node, value, decoded=value)
             if self.folder.is_plain(argument):
                 if value in ("__globals__", "__builtins__", "__subclasses__", "__code__") and path in GETATTR:
                     self._add(
@@ -434,15 +490,13 @@ class PythonRules:
             )
         elif position:
             base = self.values.resolve(node.args[0], scope)
-            if base is not None and base.path in (
-                "os",
-                "subprocess",
-                "builtins",
-                "importlib",
-                "ctypes",
-                "sys.modules",
-            ):
+            if base is not None and base.path in _SEARCHED:
                 self._use(Capability.DYNAMIC_CODE, node, f"getattr({base.path}, …)")
+                called = id(node) in self._called
+                severity = None if called else Severity.LOW
+                if base.path != "builtins":
+                    severity = Severity.HIGH if called else None
+                self._add("evasive.computed_member", node, base.path, severity=severity)
 
     def _process(self, path: str, node: ast.Call, scope: Scope) -> None:
         argument = _first_argument(node)
@@ -526,6 +580,8 @@ class PythonRules:
                 self._use(Capability.DYNAMIC_CODE, node, f".{method}()")
         elif method in DECODER_METHODS or method == "translate":
             self._decoder(node, scope, method)
+        elif method in _TELLING_METHODS and reference is None and node.args:
+            self._unknown_process(method, node, scope)
         elif method in ("decode", "encode") and self.values._codec_origin(node, scope):
             self._decoder(node, scope, "codec")
         elif method == "__import__":
@@ -543,6 +599,18 @@ class PythonRules:
                     base.path,
                     severity=Severity.LOW if method == "append" else Severity.MEDIUM,
                 )
+
+    def _unknown_process(self, method: str, node: ast.Call, scope: Scope) -> None:
+        """``x.system("id")``: a process is started by the member of something that cannot be read."""
+        base = node.func.value if isinstance(node.func, ast.Attribute) else None
+        if isinstance(base, ast.Name) and base.id in ("self", "cls"):
+            return
+        loaded = self.values.resolve(base.func, scope) if isinstance(base, ast.Call) else None
+        imported = loaded is not None and loaded.path in IMPORT_SINKS
+        if imported or method == "system":
+            self._add(
+                "evasive.computed_member", node, f".{method}()", severity=Severity.HIGH if imported else None
+            )
 
     def _computed_callee(self, node: ast.Call, scope: Scope) -> None:
         function = node.func
@@ -837,6 +905,10 @@ class PythonRules:
             decoded=decoded,
             severity=severity,
         )
+
+
+def _names_itself(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Name) and part.id == "__file__" for part in ast.walk(node))
 
 
 def _first_argument(node: ast.Call, position: int = 0) -> ast.expr | None:

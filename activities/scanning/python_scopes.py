@@ -8,12 +8,10 @@ import ast
 from typing import Any, NamedTuple
 
 from activities.scanning.python_names import FRAME_ATTRIBUTES
+from activities.scanning.text_checks import SENSITIVE_NAMES
 
 MAX_BINDINGS = 64
 """Values of one name that are looked at; code with more for a name that matters goes to review."""
-
-
-_REFERRING = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.IfExp, ast.BoolOp)
 
 
 class Scope:
@@ -55,7 +53,7 @@ class Scope:
         found = False
         for bindings in self.names.values():
             if len(bindings) > MAX_BINDINGS:
-                found = found or any(isinstance(item.node, _REFERRING) for item in bindings[MAX_BINDINGS:])
+                found = found or any(map(_is_telling, bindings[MAX_BINDINGS:]))
                 del bindings[MAX_BINDINGS:]
         return found
 
@@ -75,6 +73,21 @@ class Binding(NamedTuple):
     node: ast.AST | None
     scope: Scope
     detail: str = ""
+
+
+def _is_telling(binding: Binding) -> bool:
+    """Whether a value that is left out might matter: it names something sensitive or is built from pieces."""
+    node = binding.node
+    if node is None or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return False
+    if isinstance(node, ast.stmt):
+        return binding.detail.split(".")[0] in SENSITIVE_NAMES
+    return any(
+        (isinstance(part, ast.Name) and part.id in SENSITIVE_NAMES | {"getattr", "chr", "globals", "vars"})
+        or (isinstance(part, ast.Attribute) and part.attr in SENSITIVE_NAMES)
+        or (isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in SENSITIVE_NAMES)
+        for part in ast.walk(node)
+    )
 
 
 class PythonIndex:
@@ -295,6 +308,12 @@ def _on_augmented(node: ast.AugAssign, scope: Scope, index: PythonIndex, *_: obj
     return scope, False
 
 
+def _on_global(node: ast.Global, scope: Scope, index: PythonIndex, *_: object) -> tuple[Scope, bool]:
+    for name in node.names:
+        scope.names[name] = index.module.names.setdefault(name, [])
+    return scope, False
+
+
 def _on_for(node: ast.AST, scope: Scope, index: PythonIndex, *_: object) -> tuple[Scope, bool]:
     _bind_target(node.target, node.iter, scope, index, "element")  # type: ignore[attr-defined]
     return scope, False
@@ -393,9 +412,11 @@ def _on_join(
 
 
 _TEXT_TYPES = (str, bytes)
-_SILENT = frozenset({type(None), str, int, *ast.expr_context.__subclasses__(), *ast.operator.__subclasses__(),
-                     *ast.unaryop.__subclasses__(), *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__(),
-                     ast.Pass, ast.Break, ast.Continue, ast.alias})  # fmt: skip
+_SILENT = frozenset({
+    type(None), bool, float, complex, bytes, str, int, ast.Pass, ast.Break, ast.Continue, ast.alias,
+    *ast.expr_context.__subclasses__(), *ast.operator.__subclasses__(), *ast.unaryop.__subclasses__(),
+    *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__(),
+})  # fmt: skip
 # Fields that hold nodes, last first: the stack turns them round.
 _PLAIN_FIELDS = frozenset(
     {
@@ -422,6 +443,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
 }
 _HANDLERS: dict[type, Any] = {
     ast.Import: _on_import, ast.ImportFrom: _on_import_from, ast.Assign: _on_assign, ast.AnnAssign: _on_single_target,  # noqa: E501
+    ast.Global: _on_global,
     ast.NamedExpr: _on_single_target, ast.AugAssign: _on_augmented, ast.For: _on_for, ast.AsyncFor: _on_for,
     ast.comprehension: _on_for, ast.withitem: _on_with_item, ast.FunctionDef: _on_function,
     ast.AsyncFunctionDef: _on_function, ast.Lambda: _on_lambda, ast.ClassDef: _on_class, ast.Call: _on_call,

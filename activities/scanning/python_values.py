@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAMESPACE = "<namespace>"
 _SELF_ATTRIBUTES = frozenset({"__dict__", "__call__", "__func__", "__wrapped__", "__class_getitem__"})
 _GETTER_METHODS = frozenset({"get", "pop", "setdefault", "__getitem__", "__getattribute__", "__getattr__"})
-_MAX_ORIGIN_NODES = 4_000
+_MAX_ORIGIN_NODES = 12_000
 _MAX_NEAR_NODES = 200
 _MAX_RESOLVE_DEPTH = 150
 _MAX_QUESTION = 100_000
@@ -150,7 +150,11 @@ class PythonValues:
         if binding.kind == "import":
             return Reference(canonical(binding.detail))
         if binding.kind in ("value", "context", "parameter"):
-            return self.resolve(binding.node, binding.scope)
+            found = self.resolve(binding.node, binding.scope)
+            if found is None and binding.kind == "context" and isinstance(binding.node, ast.Call):
+                for entered in self.index.functions.get("__enter__", [])[:4]:
+                    found = found or self._returned(entered)
+            return found
         if binding.kind in ("element", "element_set", "part") and isinstance(
             binding.node, ast.List | ast.Tuple | ast.Set | ast.Dict
         ):
@@ -388,11 +392,15 @@ class PythonValues:
     ) -> int:
         result = Origin.NONE
         if kind is ast.Name:
+            if node.id == "__doc__":  # type: ignore[attr-defined]
+                return Origin.DECODED
             for binding in scope.lookup(node.id):  # type: ignore[attr-defined]
                 result |= self._origins_of_binding(binding, budget, active, depth)
             return result
         if kind is ast.Compare:
             return result
+        if kind is ast.Yield:
+            return Origin.INPUT
         if kind is ast.Call:
             return self._origins_of_call(node, scope, budget, active, depth)  # type: ignore[arg-type]
         if kind is ast.BinOp:
@@ -405,6 +413,8 @@ class PythonValues:
             result |= self._origins(node.value, scope, budget, active, depth)  # type: ignore[attr-defined]
             return result | self._path_origin(node, scope)
         elif kind is ast.Attribute:
+            if node.attr == "__doc__":  # type: ignore[attr-defined]
+                result |= Origin.DECODED
             if not isinstance(node.value, ast.Name) or node.value.id != "self":  # type: ignore[attr-defined]
                 result |= self._path_origin(node, scope)
             for binding in self.index.members.get(node.attr, []):  # type: ignore[attr-defined]
@@ -561,7 +571,7 @@ def _member_of(base: Reference, name: str, *, hidden: bool, reflective: bool) ->
     if (
         name in SMUGGLED
         and root in STDLIB
-        and f"{root}.{name}" not in ("asyncio.subprocess", "os.sys")
+        and f"{root}.{name}" not in ("asyncio.subprocess", "os.sys", "copyreg.pickle")
         and base.path != name
     ):
         return Reference(name, base.hidden or hidden, True, True)

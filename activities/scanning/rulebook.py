@@ -54,6 +54,11 @@ RULES: dict[str, Rule] = {
     "evasive.format_walk": Rule(_H, "A format string walks attributes", _REMOVE),
     "evasive.indirect_call": Rule(_M, "An executing function is passed on as a value", _PLAIN),
     "evasive.decorator": Rule(_C, "An executing function is used as a decorator or special method", _REMOVE),
+    "evasive.computed_member": Rule(
+        _M, "A member of a sensitive module is picked by a name that cannot be read", _PLAIN
+    ),
+    "evasive.enumeration": Rule(_M, "The members of a sensitive module are searched", _PLAIN),
+    "evasive.encoding": Rule(_H, "A source file declares an encoding that hides its text", "Use UTF-8."),
     "evasive.override": Rule(_H, "A builtin or a standard module is replaced", _REMOVE),
     "evasive.code_object": Rule(_M, "A code object is built or exchanged by hand", _REMOVE),
     "evasive.import_hook": Rule(_H, "The import system is hooked", _REMOVE),
