@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.agent_call import AgentCallActivities
 from activities.approval import ApprovalActivities
+from activities.commerce import CommerceActivities
 from activities.execution import ExecutionActivities
 from activities.housekeeping import HousekeepingActivities
 from activities.monitoring import measuring
@@ -50,6 +51,7 @@ from models.task_queues import TaskQueue
 from models.timeouts import SANDBOX_HEARTBEAT_THROTTLE
 from workflows.agent_call import AgentCall
 from workflows.approval import Approval
+from workflows.commerce import Purchase
 from workflows.execution import AgentExecution
 from workflows.housekeeping import Housekeeping
 from workflows.payout import Payout, PayoutRun
@@ -158,6 +160,7 @@ def work_of(
     payment = PaymentActivities(services.database, services.signer, rails)
     reconciliation = ReconciliationActivities(services.database, services.objects, rails, services.signer)
     payout = PayoutActivities(services, payout_rails)
+    commerce = CommerceActivities(services)
     approval = ApprovalActivities(services.database)
     refund = RefundActivities(services.database, services.signer, rails)
     return {
@@ -173,6 +176,7 @@ def work_of(
                 Payout,
                 PayoutRun,
                 RefundPayment,
+                Purchase,
                 SettlementSweep,
                 Reconciliation,
                 Housekeeping,
@@ -207,6 +211,10 @@ def work_of(
                 approval.record_approval,
                 payout.open_payout,
                 refund.request_refund,
+                commerce.open_purchase,
+                commerce.begin_purchase,
+                commerce.declare_executed,
+                commerce.end_purchase,
                 payout.tell_developer,
             ],
         ),

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 import api.checkpoint
+import api.commerce
 import api.ledger
 import api.payment_method
 import api.payout
@@ -27,18 +28,13 @@ from activities.records.policies import PolicyRevisionError, current_policy, rep
 from api.authentication import requires
 from api.envelope import Success, errors, success
 from api.pagination import InvalidCursorError, Page, PageDep
+from api.payment_views import intent_view, payment_view
 from api.scope import may_see, owner_filter
 from api.state import ServicesDep
 from models.identifiers import Identifier
 from models.identity import Permission, Principal
 from models.mandate import MandateInfo, read_mandate
-from models.payment import (
-    Payment,
-    PaymentRecordNotFoundError,
-    PaymentView,
-    PurchaseIntent,
-    PurchaseIntentView,
-)
+from models.payment import PaymentRecordNotFoundError, PaymentView, PurchaseIntentView
 from models.policy import PaymentPolicy, PolicyRules
 
 router = APIRouter()
@@ -51,6 +47,7 @@ router.include_router(api.payout.router)
 router.include_router(api.refund.router)
 router.include_router(api.reconciliation.router)
 router.include_router(api.payment_method.router)
+router.include_router(api.commerce.router)
 router.include_router(api.routing.router)
 
 _payments = APIRouter(tags=["payments"])
@@ -77,45 +74,6 @@ def _policy(row: PaymentPolicy) -> PolicyView:
     )
 
 
-def _intent(row: PurchaseIntent) -> PurchaseIntentView:
-    return PurchaseIntentView(
-        intent_id=row.id,
-        user_id=row.user_id,
-        execution_id=row.execution_id,
-        agent_id=row.agent_id,
-        vendor=row.vendor,
-        amount=row.amount,
-        currency=row.currency,
-        cost_cap=row.cost_cap,
-        description=row.description,
-        metadata=row.meta,
-        rail=row.rail,
-        status=row.status,
-        denial_code=row.denial_code,
-        denial_message=row.denial_message,
-        created_at=row.created_at,
-        closed_at=row.closed_at,
-    )
-
-
-def _payment(row: Payment, receipt_id: str | None) -> PaymentView:
-    return PaymentView(
-        payment_id=row.id,
-        mandate_id=row.mandate_id,
-        intent_id=row.intent_id,
-        execution_id=row.execution_id,
-        agent_id=row.agent_id,
-        user_id=row.user_id,
-        amount=row.amount,
-        currency=row.currency,
-        status=row.status,
-        provider=row.provider,
-        provider_ref=row.provider_ref,
-        receipt_id=receipt_id,
-        created_at=row.created_at,
-    )
-
-
 @_payments.get("/payments", responses=errors(InvalidCursorError))
 async def payments(caller: Reader, services: ServicesDep, page: PageDep) -> Success[Page[PaymentView]]:
     """List your payments, newest first; finance and administrators see the whole tenant's."""
@@ -124,7 +82,7 @@ async def payments(caller: Reader, services: ServicesDep, page: PageDep) -> Succ
             connection, user_id=owner_filter(caller), before=page.before, limit=page.fetch
         )
         receipts = await receipts_of_payments(connection, [row.id for row in rows])
-    return success(page.page(rows, lambda row: _payment(row, receipts.get(row.id))))
+    return success(page.page(rows, lambda row: payment_view(row, receipts.get(row.id))))
 
 
 @_payments.get("/payments/{payment_id}", responses=errors(PaymentRecordNotFoundError))
@@ -135,7 +93,7 @@ async def payment(payment_id: Identifier, caller: Reader, services: ServicesDep)
         receipts = await receipts_of_payments(connection, [row.id])
     if not may_see(caller, row.user_id):
         raise PaymentRecordNotFoundError(f"payment {payment_id}")
-    return success(_payment(row, receipts.get(row.id)))
+    return success(payment_view(row, receipts.get(row.id)))
 
 
 @_payments.get("/purchase-intents", responses=errors(InvalidCursorError))
@@ -147,7 +105,7 @@ async def purchase_intents(
         rows = await list_intents(
             connection, user_id=owner_filter(caller), before=page.before, limit=page.fetch
         )
-    return success(page.page(rows, _intent))
+    return success(page.page(rows, intent_view))
 
 
 @_payments.get("/purchase-intents/{intent_id}", responses=errors(PaymentRecordNotFoundError))
@@ -159,7 +117,7 @@ async def purchase_intent(
         row = await find_intent(connection, intent_id)
     if not may_see(caller, row.user_id):
         raise PaymentRecordNotFoundError(f"purchase intent {intent_id}")
-    return success(_intent(row))
+    return success(intent_view(row))
 
 
 @_payments.get("/mandates/{mandate_id}", responses=errors(PaymentRecordNotFoundError))

@@ -43,6 +43,7 @@ PREFIXES = {
     "top_up": "topup",
     "policy": "pol",
     "payment_method": "pmt",
+    "purchase": "pur",
     "routing": "rte",
     "delivery": "dlv",
     "dead_letter": "dead",

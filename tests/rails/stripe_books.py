@@ -22,6 +22,23 @@ class StripeBooks:
         self.keys: dict[str, tuple[bytes, tuple[int, Any]]] = {}
         self.hidden_reads = 0
         self.captures: list[tuple[str, int]] = []
+        self.customers: dict[str, str] = {}
+        """Customer → our user, as its metadata says."""
+        self.methods: dict[str, str] = {}
+        """Stored method → customer."""
+        self.pending_refunds = False
+
+    def card_of(self, reference: str) -> str:
+        """Which stored method was charged for a reference of ours."""
+        [found] = [each for each in self.intents.values() if each["metadata"]["reference"] == reference]
+        card: str = found["payment_method"]
+        return card
+
+    def finish_refunds(self) -> None:
+        """Let the bank finish what it works on."""
+        for move in self.moves.values():
+            if move.get("status") == "pending":
+                move["status"] = "succeeded"
 
     def holds(self) -> int:
         """How often money was held."""
@@ -57,7 +74,14 @@ class StripeBooks:
             field = "payment_intent" if call.path == "/v1/refunds" else "transfer_group"
             found = [i for i in self.moves.values() if i.get(field) == call.query[field]]
             return 200, {"data": found}
-        intent = self.intents.get(call.path.rsplit("/", 1)[1])
+        name = call.path.rsplit("/", 1)[1]
+        if call.path.startswith("/v1/customers/"):
+            owner = self.customers.get(name)
+            return (200, {"id": name, "metadata": {"user_id": owner}}) if owner else _error(404, "missing")
+        if call.path.startswith("/v1/payment_methods/"):
+            customer = self.methods.get(name)
+            return (200, {"id": name, "customer": customer}) if customer else _error(404, "missing")
+        intent = self.intents.get(name)
         return (200, dict(intent)) if intent else _error(404, "resource_missing")
 
     def _change(self, path: str, form: dict[str, str]) -> tuple[int, Any]:
@@ -90,6 +114,7 @@ class StripeBooks:
             "amount_received": 0,
             "currency": form["currency"],
             "metadata": {"reference": form["metadata[reference]"]},
+            "payment_method": form["payment_method"],
         }
         self.intents[intent["id"]] = intent
         if declined:
@@ -109,7 +134,8 @@ class StripeBooks:
             "metadata": {"reference": form["metadata[reference]"]},
         }
         if source is not None:
-            moved |= {"payment_intent": source, "status": "succeeded"}
+            status = "pending" if self.pending_refunds else "succeeded"
+            moved |= {"payment_intent": source, "status": status}
         else:
             moved |= {"transfer_group": form["transfer_group"], "reversed": False}
         self.moves[moved["id"]] = moved
