@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from pydantic.json_schema import models_json_schema
 
 from api.event import EventView
-from models.event import EventType
-from models.event_data import data_model
+from models.event import EphemeralType, EventType
+from models.event_data import EPHEMERAL_DATA, data_model
 
 router = APIRouter()
 
@@ -35,7 +35,12 @@ def _references(prefix: str, types: list[EventType]) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/messages/{name}"} for name in names}
 
 
-def _name(prefix: str, event_type: EventType) -> str:
+def _pieces(prefix: str) -> dict[str, Any]:
+    names = [_name(prefix, each) for each in EphemeralType]
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in names}
+
+
+def _name(prefix: str, event_type: EventType | EphemeralType) -> str:
     return f"{prefix}.{event_type.value}".replace(".", "_")
 
 
@@ -62,9 +67,12 @@ def document(version: str) -> dict[str, Any]:
     }
     everything = list(EventType)
     _, facts = models_json_schema(
-        sorted(
-            {(data_model(each), "serialization") for each in everything}, key=lambda pair: pair[0].__name__
-        ),
+        [
+            (model, "serialization")
+            for model in sorted(
+                {*map(data_model, everything), *EPHEMERAL_DATA.values()}, key=lambda model: model.__name__
+            )
+        ],
         ref_template="#/components/schemas/{model}",
     )
     waiting = [each for each in everything if each.value.startswith(("approval.", "sla."))]
@@ -73,13 +81,13 @@ def document(version: str) -> dict[str, Any]:
             "address": "/runs/{runId}/stream",
             "description": "Server-sent events; `id` is `seq`; `event: end` after the last.",
             "parameters": {"runId": {"description": "A run's id."}},
-            "messages": _references("event", everything),
+            "messages": _references("event", everything) | _pieces("event"),
         },
         "instance": {
             "address": "/api/ws/instances/{instanceId}",
             "description": "WebSocket; closes with 1000 after the last event.",
             "parameters": {"instanceId": {"description": "A run's id."}},
-            "messages": _references("flowgrid", everything),
+            "messages": _references("flowgrid", everything) | _pieces("flowgrid"),
         },
         "approvals": {
             "address": "/api/ws/approvals",
@@ -94,6 +102,22 @@ def document(version: str) -> dict[str, Any]:
     }
     messages = {_name("event", each): _message(each, "Event") for each in everything}
     messages |= {_name("flowgrid", each): _message(each, "FlowGridEvent") for each in everything}
+    for kind, model in EPHEMERAL_DATA.items():
+        for prefix, run in (("event", "run_id"), ("flowgrid", "instanceId")):
+            messages[_name(prefix, kind)] = {
+                "name": kind.value,
+                "description": "Told live only: without a number, and never again.",
+                "contentType": "application/json",
+                "payload": {
+                    "type": "object",
+                    "required": ["type", run, "data"],
+                    "properties": {
+                        "type": {"const": kind.value},
+                        run: {"type": "string"},
+                        "data": {"$ref": f"#/components/schemas/{model.__name__}"},
+                    },
+                },
+            }
     messages["metricsUpdate"] = {
         "name": "metrics.update",
         "contentType": "application/json",

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from activities.streams.channel import Message
+from activities.streams.channel import Ephemeral, Message
 from activities.streams.subscription import Subscription
 from models.errors import UnavailableError
 
@@ -20,10 +20,10 @@ END = b"event: end\ndata: {}\n\n"
 SIGN_OF_LIFE = b":\n\n"
 
 Follow = Callable[[], AbstractAsyncContextManager[Subscription]]
-Frame = Callable[[Subscription, Message], bytes]
+Frame = Callable[[Subscription, Message | Ephemeral], bytes]
 
 
-def frame_of_run(_: Subscription, message: Message) -> bytes:
+def frame_of_run(_: Subscription, message: Message | Ephemeral) -> bytes:
     """Return the frame that every client of a run shares."""
     return message.sse
 

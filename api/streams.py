@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from activities.records.database import DatabaseUnavailableError
 from activities.records.runs import RunNotFoundError, find_run
-from activities.streams.channel import Message
+from activities.streams.channel import Ephemeral, Message
 from activities.streams.hub import Hub
 from activities.streams.subscription import Subscription
 from api.envelope import Responses, errors
@@ -106,7 +106,9 @@ async def stream_runs(
 
     reached = dict(after)
 
-    def frame(_: Subscription, message: Message) -> bytes:
+    def frame(_: Subscription, message: Message | Ephemeral) -> bytes:
+        if isinstance(message, Ephemeral):
+            return message.sse
         reached[message.run_id] = message.number
         place = ".".join(str(reached[name]) for name in names)
         return b"id: %b\nevent: %b\ndata: %b\n\n" % (place.encode(), message.type.encode(), message.body)

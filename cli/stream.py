@@ -46,7 +46,8 @@ def follow_run(client: "ApiClient", run_id: str, *, from_seq: int = 1) -> Iterat
                     if event is None:
                         return
                     failed = 0
-                    if event["seq"] > last:
+                    # Pieces of messages while they come have no number; the whole follows.
+                    if event.get("seq", 0) > last:
                         last = event["seq"]
                         yield event
         except httpx.TransportError as error:

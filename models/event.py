@@ -92,6 +92,13 @@ class EventType(StrEnum):
     STATE_UPDATED = "state.updated"
 
 
+class EphemeralType(StrEnum):
+    """What is told live and never stored: it has no number, and nobody can come back for it."""
+
+    AGENT_DELTA = "agent.delta"
+    AGENT_RESET = "agent.reset"
+
+
 STATUS_EVENTS: dict[RunStatus, EventType] = {
     RunStatus.QUEUED: EventType.RUN_QUEUED,
     RunStatus.DISPATCHED: EventType.RUN_DISPATCHED,

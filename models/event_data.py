@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.event import EventType
+from models.event import EphemeralType, EventType
 from models.sandbox import EgressDecision
 
 
@@ -193,6 +193,31 @@ class AgentToolCalled(EventData):
     tool: str | None = None
 
 
+class Delta(EventData):
+    """A piece of what an agent is just saying."""
+
+    messageId: str  # noqa: N815 (told as it is, in the words of flowgrid-level3)
+    attempt: int = Field(description="Pieces of an earlier attempt are void.")
+    index: int = Field(
+        description="Counts 0, 1, 2 … within the attempt; a jump means that pieces were missed."
+    )
+    text: str
+
+
+class DeltaReset(EventData):
+    """What an agent was saying is void: forget the message's pieces."""
+
+    messageId: str  # noqa: N815
+    attempt: int
+    index: int
+
+
+EPHEMERAL_DATA: dict[EphemeralType, type[EventData]] = {
+    EphemeralType.AGENT_DELTA: Delta,
+    EphemeralType.AGENT_RESET: DeltaReset,
+}
+
+
 # -- Money ------------------------------------------------------------------------------------------------
 class Price(EventData):
     """An amount of money."""
@@ -275,6 +300,17 @@ class Released(Price):
 
     hold_id: str
     reason: str
+
+
+class Refund(Price):
+    """Money on its way back to the payer, or not."""
+
+    payment_id: str | None = None
+    receipt_id: str | None = None
+    provider_ref: str | None = None
+    code: str | None = None
+    message: str | None = None
+    reason: str | None = Field(default=None, description="Why the answer is not known yet.")
 
 
 class ReceiptIssued(EventData):
@@ -394,6 +430,10 @@ _NAMED: dict[EventType, type[EventData]] = {
     EventType.PAYMENT_DECLINED: Declined,
     EventType.PAYMENT_UNKNOWN: Unknown,
     EventType.PAYMENT_RELEASED: Released,
+    EventType.PAYMENT_REFUND_REQUESTED: Refund,
+    EventType.PAYMENT_REFUNDED: Refund,
+    EventType.PAYMENT_REFUND_DECLINED: Refund,
+    EventType.PAYMENT_REFUND_UNKNOWN: Refund,
     EventType.PAYMENT_RECEIPT_ISSUED: ReceiptIssued,
     EventType.PAYOUT_CLAIMED: PayoutClaimed,
     EventType.PAYOUT_PAID: PayoutSent,

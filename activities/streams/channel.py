@@ -1,9 +1,9 @@
 """What a hub keeps of one log: its last events, encoded once, for whoever follows it."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -76,6 +76,27 @@ class Message:
     def size(self) -> int:
         """About how many bytes it occupies."""
         return len(self.body)
+
+
+class Ephemeral:
+    """A piece of a message while it comes: told once to whoever follows, without a number."""
+
+    def __init__(self, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Tell ``data`` of a run's agent."""
+        self.run_id = run_id
+        self.type = kind
+        self._data = data
+
+    @cached_property
+    def sse(self) -> bytes:
+        """The piece as a frame without ``id``: the client's last number stays what it was."""
+        body = orjson.dumps({"type": self.type, "run_id": self.run_id, "data": self._data})
+        return b"event: %b\ndata: %b\n\n" % (self.type.encode(), body)
+
+    @cached_property
+    def flowgrid(self) -> str:
+        """The piece as flowgrid-level3 §11.4 writes messages."""
+        return orjson.dumps({"type": self.type, "instanceId": self.run_id, "data": self._data}).decode()
 
 
 class Channel:

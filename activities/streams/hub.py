@@ -30,8 +30,16 @@ from activities.records.events import (
     read_tail,
     unpack_notification,
 )
+from activities.streams import deltas
 from activities.streams.archive import ArchiveReader
-from activities.streams.channel import TAIL_EVENTS, Channel, Message, RunChannel, TenantChannel
+from activities.streams.channel import (
+    TAIL_EVENTS,
+    Channel,
+    Ephemeral,
+    Message,
+    RunChannel,
+    TenantChannel,
+)
 from activities.streams.subscription import Subscription
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("events.hub")
@@ -308,11 +316,15 @@ class Hub:
                 )
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
+                    await connection.execute(f"LISTEN {deltas.CHANNEL}")
                     pause = RETRY_SECONDS
                     self._mark_all()
                     while True:
                         async for notification in connection.notifies(timeout=LISTEN_SECONDS):
-                            self._notified(notification.payload)
+                            if notification.channel == deltas.CHANNEL:
+                                self._told(notification.payload)
+                            else:
+                                self._notified(notification.payload)
                         # A connection that died without a word shows here.
                         await connection.execute("SELECT 1")
             except psycopg.Error as error:
@@ -327,6 +339,14 @@ class Hub:
                 self._mark(channel)
         for channel in self._tenants.values():
             self._mark(channel)
+
+    def _told(self, payload: str) -> None:
+        for piece in deltas.unpacked(payload):
+            channel = self._runs.get(piece["run"])
+            if channel is not None:
+                told = Ephemeral(piece["run"], piece["type"], piece["data"])
+                for subscription in channel.followers:
+                    subscription.tell(told)
 
     async def _look(self) -> None:
         """Find what no notification told of."""

@@ -1,13 +1,17 @@
 """One client's way along the channels it follows: where it stands, never what it has not read."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from activities.streams.channel import Channel, Message
+from activities.streams.channel import Channel, Ephemeral, Message
 
 BATCH_MESSAGES = 64
 """Messages per write, so that a client that catches up does not hold much memory."""
+
+MOST_PIECES = 256
+"""Pieces of messages that wait for a client; a slow one loses the oldest."""
 
 Pages = Callable[[Channel, int], Awaitable[Sequence[Message]]]
 """Reads what follows a number in a channel from the store."""
@@ -35,6 +39,7 @@ class Subscription:
         self._beat = False
         self._dirty = True
         self._waiting: asyncio.Future[None] | None = None
+        self._pieces: deque[Ephemeral] | None = None
 
     @property
     def ended(self) -> bool:
@@ -44,15 +49,20 @@ class Subscription:
             for channel, number in self.position.items()
         )
 
-    async def batch(self) -> list[Message]:
+    async def batch(self) -> list[Message | Ephemeral]:
         """Wait for what comes next and return it; nothing where it is time for a sign of life, or over.
+
+        Pieces of messages come after the events of a batch.
 
         Raises:
             DatabaseUnavailableError: The store is away; what was handed out stays handed out.
         """
         while True:
             self._dirty = False
-            found = await self._collect()
+            found: list[Message | Ephemeral] = [*await self._collect()]
+            if self._pieces is not None:
+                found += self._pieces
+                self._pieces = None
             if found or self.closed or self.ended:
                 return found
             if self._beat:
@@ -80,6 +90,14 @@ class Subscription:
                 self.position[channel] = messages[-1].number
                 found.extend(messages)
         return found
+
+    def tell(self, piece: Ephemeral) -> None:
+        """Hand out a piece of a message, if the client keeps up."""
+        if self._pieces is None:
+            # Made when needed: most clients never get one.
+            self._pieces = deque(maxlen=MOST_PIECES)
+        self._pieces.append(piece)
+        self.wake()
 
     def wake(self) -> None:
         """Let it look again."""

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import httpx
 
-from models.event import EventType
+from models.event import EphemeralType, EventType
 from models.event_data import EventData, data_model
 
 
@@ -25,7 +25,8 @@ async def test_every_event_type_is_described_and_every_reference_holds(web: http
     document: dict[str, Any] = (await web.get("/asyncapi.json")).json()
     assert document["asyncapi"] == "3.0.0"
     names = {message["name"] for message in document["components"]["messages"].values()}
-    assert names == {each.value for each in EventType} | {"metrics.update"}
+    live = {each.value for each in EphemeralType}
+    assert names == {each.value for each in EventType} | live | {"metrics.update"}
     for reference in references(document):
         found: Any = document
         for part in reference.removeprefix("#/").split("/"):
