@@ -159,6 +159,8 @@ def configure_logging(
     logging.getLogger("uvicorn.access").disabled = True
     for name in ("httpx", "httpcore", "botocore", "urllib3", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A workflow that leaves the cache takes its trace's context with it: nothing that anybody must know.
+    logging.getLogger("opentelemetry.context").setLevel(logging.CRITICAL)
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     structlog.configure(
