@@ -7,6 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
+import api.approval
+import api.approval_orders
+import api.approval_people
 import api.asyncapi
 import api.codec
 import api.consumer_group
@@ -66,6 +69,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.marketplace.router,
     api.execution.router,
     api.payment.router,
+    # Before the requests: `groups` is no request's identifier.
+    api.approval_people.router,
+    api.approval.router,
+    api.approval_orders.router,
     api.orchestrator.router,
     api.process.router,
     api.process_tasks.router,

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 import cli.agents
+import cli.approvals
+import cli.calendars
 import cli.demo
 import cli.deploy
 import cli.executions
@@ -47,6 +49,8 @@ MODULES: tuple[ModuleType, ...] = (
     cli.groups,
     cli.webhooks,
     cli.flows,
+    cli.approvals,
+    cli.calendars,
     cli.wallet,
     cli.receipts,
     cli.payouts,

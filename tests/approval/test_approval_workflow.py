@@ -52,7 +52,7 @@ async def test_an_idle_request_costs_at_most_eight_events_of_history(office: Off
 
 
 async def test_a_repeated_click_counts_once_whatever_its_update_is_called(office: Office) -> None:
-    need = {
+    need: dict[str, Any] = {
         "policy": {
             "stages": [{"groups": [{"members": {"type": "group", "value": "ops"}, "need": {"value": 2}}]}]
         }
