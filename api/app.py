@@ -29,6 +29,7 @@ import api.publishing
 import api.rail_webhooks
 import api.review
 import api.run_control
+import api.session
 import api.streams
 import api.trigger
 import api.webhook
@@ -60,6 +61,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.event.router,
     api.monitoring.router,
     api.run_control.router,
+    api.session.router,
     api.websocket.router,
     api.webhook.router,
     api.consumer_group.router,

@@ -73,7 +73,11 @@ class NewGroup(BaseModel):
         default_factory=list[EventType], max_length=100, description="Types wanted; empty: all."
     )
     position: int | None = Field(
-        default=None, ge=0, le=2**53, description="Begin after this position; 0: all there is; null: now."
+        default=None,
+        ge=0,
+        le=2**53,
+        strict=True,
+        description="Begin after this position; 0: all there is; null: now.",
     )
 
 
@@ -97,7 +101,9 @@ class Position(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    position: int = Field(ge=0, le=2**53, description="The next event is the first one after this.")
+    position: int = Field(
+        ge=0, le=2**53, strict=True, description="The next event is the first one after this."
+    )
 
 
 class Take(BaseModel):
@@ -106,8 +112,10 @@ class Take(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     member: Member
-    limit: int = Field(default=100, ge=1, le=500, description="At most so many events.")
-    lease_seconds: int = Field(default=30, ge=1, le=300, description="How long the group is this member's.")
+    limit: int = Field(default=100, ge=1, le=500, strict=True, description="At most so many events.")
+    lease_seconds: int = Field(
+        default=30, ge=1, le=300, strict=True, description="How long the group is this member's."
+    )
 
 
 class TakenEvent(EventView):
@@ -134,8 +142,10 @@ class Done(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     member: Member
-    position: int = Field(ge=0, le=2**53, description="Position of the last event that is done.")
-    lease_seconds: int = Field(default=30, ge=1, le=300, description="The lease is renewed for so long.")
+    position: int = Field(ge=0, le=2**53, strict=True, description="Position of the last event that is done.")
+    lease_seconds: int = Field(
+        default=30, ge=1, le=300, strict=True, description="The lease is renewed for so long."
+    )
 
 
 class Failed(BaseModel):

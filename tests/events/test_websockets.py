@@ -109,6 +109,30 @@ async def test_a_cookie_opens_a_socket_from_our_own_pages_only(
     assert await refusal(server, path, Cookie=cookie) == 4403
 
 
+async def test_a_page_begins_a_session_whose_cookie_opens_sockets_and_ends_it(
+    store: Database, web: httpx.AsyncClient, server: str, token: Token
+) -> None:
+    run = await a_run(store)
+    await write(store, run, "a")
+    path, mine = "/api/session", bearer(token(run.tenant_id))
+    begun = await web.post(path, headers={**mine, "Origin": server})
+    assert begun.status_code == 201
+    cookie, *attributes = begun.headers["set-cookie"].split("; ")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(attributes)
+    assert "Secure" not in attributes, "on this machine there is no TLS"
+    instance = f"/api/ws/instances/{run.id}"
+    async with dial(server, instance, origin=server, Cookie=cookie) as socket:
+        assert (await hear(socket))["seq"] == 1
+    foreign = {"Origin": "https://evil.example"}
+    assert (await web.post(path, headers={**mine, **foreign})).status_code == 403
+    assert (await web.delete(path, headers=foreign)).status_code == 403
+    assert (await web.post(path, headers={"Origin": server})).status_code == 401
+    ended = await web.delete(path, headers={"Origin": server})
+    assert ended.headers["set-cookie"].startswith("switchyard_session=; ")
+    assert "Max-Age=0" in ended.headers["set-cookie"]
+    web.cookies.clear()
+
+
 async def test_a_ticket_opens_one_socket_and_a_forged_one_none(
     store: Database, web: httpx.AsyncClient, server: str, token: Token
 ) -> None:
