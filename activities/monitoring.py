@@ -29,6 +29,7 @@ from activities.records.monitoring import (
 from activities.telemetry.fold import Amount, Fold, Key
 from activities.telemetry.logs import configure_logging
 from models.settings import load_settings
+from models.table import utc_now
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("monitoring")
 
@@ -86,7 +87,7 @@ class Measurer:
             events = await read_log(connection, after=position, limit=limit)
             if not events:
                 return 0
-            fold = Fold()
+            fold = Fold(hours_since=utc_now() - KEEP_HOURS)
             fold.open(await read_spans(connection, {event.run_id for event in events}))
             for event in events:
                 fold.take(event)

@@ -41,7 +41,7 @@ class Measure(StrEnum):
     RUN_DURATION = "run_duration"
     """From start to success: kind, subject (empty: all of the kind), bucket; total in milliseconds."""
     RUN_QUEUED = "run_queued"
-    """From creation to start: kind, subject (empty: all of the kind), bucket; total in milliseconds."""
+    """From creation to start: kind, subject (empty: all of the kind), none; total in milliseconds."""
     RUN_ERROR = "run_error"
     """Runs failed: kind, subject, error code."""
     ACTIVE_RUNS = "active_runs"

@@ -5,7 +5,7 @@ moved in the transaction that adds, so each event is added exactly once, whateve
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from activities.records.database import Connection
@@ -199,13 +199,31 @@ async def drop_old_reports(connection: Connection, *, keep: timedelta) -> None:
 Row = Mapping[str, Any]
 
 
-async def read_standing(connection: Connection, measures: Sequence[Measure]) -> Sequence[Row]:
-    """Read the tenant's measurements without time: rows of ``measure``, ``scope`` and ``count``."""
+async def read_today(connection: Connection, today: Period, *, kinds: Sequence[str]) -> Sequence[Row]:
+    """Read in one go what the dashboard shows: what stands now, and how runs ended today.
+
+    Returns:
+        Rows of ``measure``, ``scope``, ``detail``, ``count`` and ``total``; some dozens of them.
+    """
     cursor = await connection.execute(
-        "SELECT measure, scope, count FROM measurements "
-        "WHERE tenant_id = current_setting('app.tenant_id', true) AND resolution = %s "
-        "AND measure = ANY (%s)",
-        [Resolution.ALL, list(measures)],
+        """
+        SELECT measure, scope, detail, count, total FROM measurements
+        WHERE tenant_id = current_setting('app.tenant_id', true) AND resolution = %(all)s
+          AND measure = ANY (%(standing)s)
+        UNION ALL
+        SELECT measure, scope, detail, count, total FROM measurements
+        WHERE tenant_id = current_setting('app.tenant_id', true) AND resolution = %(resolution)s
+          AND measure = ANY (%(measures)s) AND scope = ANY (%(kinds)s) AND subject = '' AND bucket = %(since)s
+        """,
+        {
+            "all": Resolution.ALL,
+            "standing": [Measure.ACTIVE_RUNS, Measure.PENDING_APPROVALS],
+            "resolution": today.resolution,
+            "measures": [Measure.RUN_ENDED, Measure.RUN_DURATION],
+            "kinds": list(kinds),
+            "since": today.since,
+        },
+        prepare=True,
     )
     return await cursor.fetchall()
 
@@ -249,15 +267,3 @@ async def read_measurements(
         },
     )
     return await cursor.fetchall()
-
-
-async def oldest_bucket(connection: Connection) -> datetime | None:
-    """Return the first day of which the tenant has measurements."""
-    row = await (
-        await connection.execute(
-            "SELECT min(bucket) AS first FROM measurements "
-            "WHERE tenant_id = current_setting('app.tenant_id', true) AND resolution = %s AND measure = %s",
-            [Resolution.DAY, Measure.RUN_STARTED],
-        )
-    ).fetchone()
-    return None if row is None else row["first"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from activities.records.database import Connection
-from activities.records.monitoring import Row, read_measurements, read_standing
+from activities.records.monitoring import Row, read_measurements, read_today
 from models.monitoring import (
     AGENT_KINDS,
     FLOW_KINDS,
@@ -49,8 +49,9 @@ class _Lengths:
     def add(self, row: Row) -> None:
         self.count += row["count"]
         self.total += row["total"]
-        bucket = int(row["detail"])
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + row["count"]
+        if row["detail"]:
+            bucket = int(row["detail"])
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + row["count"]
 
     @property
     def average(self) -> int | None:
@@ -71,22 +72,16 @@ def _money(nanos: Mapping[str, int]) -> list[MoneyAmount]:
 
 async def read_dashboard(connection: Connection, now: datetime) -> Dashboard:
     """Read the tenant's dashboard; a few dozen rows, however many runs there are."""
-    standing = await read_standing(connection, [Measure.ACTIVE_RUNS, Measure.PENDING_APPROVALS])
-    active = {row["scope"]: row["count"] for row in standing if row["measure"] == Measure.ACTIVE_RUNS}
-    pending = sum(row["count"] for row in standing if row["measure"] == Measure.PENDING_APPROVALS)
-    rows = await read_measurements(
-        connection,
-        Period(Resolution.DAY, day_of(now)),
-        [Measure.RUN_ENDED, Measure.RUN_DURATION],
-        scopes=list(RunKind),
-        subjects=[""],
-    )
+    today = Period(Resolution.DAY, day_of(now))
+    rows = await read_today(connection, today, kinds=list(RunKind))
+    active = {row["scope"]: row["count"] for row in rows if row["measure"] == Measure.ACTIVE_RUNS}
+    pending = sum(row["count"] for row in rows if row["measure"] == Measure.PENDING_APPROVALS)
     ended: defaultdict[tuple[str, str], int] = defaultdict(int)
     lengths: defaultdict[str, _Lengths] = defaultdict(_Lengths)
     for row in rows:
         if row["measure"] == Measure.RUN_ENDED:
             ended[row["scope"], row["detail"]] += row["count"]
-        else:
+        elif row["measure"] == Measure.RUN_DURATION:
             lengths[row["scope"]].add(row)
     kinds = [kind for kind in RunKind if kind in active or any(scope == kind for scope, _ in ended)]
     flows = _Lengths()

@@ -65,7 +65,7 @@ async def read_log_state(connection: Connection) -> LogState:
             SELECT (SELECT count(*) FROM runs WHERE published_seq < last_seq) AS unpublished,
                    (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(updated_at)), 0)
                     FROM runs WHERE published_seq < last_seq)::float AS lag,
-                   (SELECT coalesce(max(position), 0) FROM run_events) AS published,
+                   (SELECT coalesce(max(position), 0) FROM event_positions) AS published,
                    (SELECT coalesce(max(total), 0) FROM measurements WHERE tenant_id = %(platform)s
                     AND resolution = %(all)s AND measure = %(position)s)::bigint AS measured,
                    (SELECT count(*) FROM event_dead_letters WHERE resolved_at IS NULL) AS letters

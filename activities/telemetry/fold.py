@@ -127,11 +127,13 @@ class Fold:
         spans: Open spans of the runs concerned, by run and key; kept up to date.
         added: What the events add to the measurements.
         touched: Spans that were opened or changed, by run and key; None: closed.
+        hours_since: Facts before this are added to their day only: their hour would not be kept anyway.
     """
 
     spans: dict[tuple[str, str], Span] = field(default_factory=dict[tuple[str, str], Span])
     added: dict[Key, Amount] = field(default_factory=dict[Key, Amount])
     touched: dict[tuple[str, str], Span | None] = field(default_factory=dict[tuple[str, str], Span | None])
+    hours_since: datetime = ALL_TIME
     _keys_of_run: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
     def open(self, spans: Iterable[Span]) -> None:
@@ -160,11 +162,11 @@ class Fold:
             self._run_ends(event)
 
     def _add(self, event: LoggedEvent, measure: Measure, words: tuple[str, str, str], total: int = 0) -> None:
+        buckets = [(Resolution.DAY, day_of(event.timestamp))]
+        if event.timestamp >= self.hours_since:
+            buckets.append((Resolution.HOUR, hour_of(event.timestamp)))
         scope, subject, detail = words
-        for resolution, bucket in (
-            (Resolution.HOUR, hour_of(event.timestamp)),
-            (Resolution.DAY, day_of(event.timestamp)),
-        ):
+        for resolution, bucket in buckets:
             key = Key(event.tenant_id, resolution, measure, scope, subject, bucket, detail)
             amount = self.added.setdefault(key, Amount())
             amount.count += 1
@@ -193,8 +195,8 @@ class Fold:
         for subject in self._subjects(event) | {""}:
             self._add(event, Measure.RUN_ENDED, (event.kind, subject, status.value))
             if event.started_at is not None:
-                queued = event.started_at - event.created_at
-                self._time(event, Measure.RUN_QUEUED, event.kind, subject, queued)
+                queued = max(0, (event.started_at - event.created_at) // timedelta(milliseconds=1))
+                self._add(event, Measure.RUN_QUEUED, (event.kind, subject, ""), queued)
             if event.type == EventType.RUN_SUCCEEDED:
                 began = event.started_at or event.created_at
                 self._time(event, Measure.RUN_DURATION, event.kind, subject, event.timestamp - began)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from activities.monitoring import Measurer
 from activities.records.database import Database
-from activities.records.monitoring import read_measurements, read_standing
+from activities.records.monitoring import read_measurements, read_today
 from activities.streams.publisher import Publisher
 from activities.telemetry.fold import Fold, LoggedEvent
 from models.event import EventType, NewEvent
@@ -179,8 +179,9 @@ def test_a_period_of_days_begins_at_midnight_utc() -> None:
 
 
 async def standing(store: Database, tenant: str) -> dict[str, int]:
+    today = Period(Resolution.DAY, day_of(datetime.now(UTC)))
     async with store.tenant(tenant) as connection:
-        rows = await read_standing(connection, [Measure.ACTIVE_RUNS, Measure.PENDING_APPROVALS])
+        rows = await read_today(connection, today, kinds=[])
     return {f"{row['measure']} {row['scope']}".strip(): row["count"] for row in rows}
 
 
