@@ -460,3 +460,21 @@ def test_a_sequential_multi_instance_stops_by_its_condition_between_rounds():
     data = bpmn(f'<serviceTask id="a" sy:taskType="w">{multi}</serviceTask>', flows("s>a>e"))
     assert len(run(data, {"found": False}).log) == 3
     assert len(run(data, {"found": False}, outcomes={"a": variables(found=True)}).log) == 1
+
+
+def test_what_a_multi_instance_collects_stays_inside_each_instance():
+    multi = (
+        "<multiInstanceLoopCharacteristics><extensionElements><zeebe:loopCharacteristics"
+        ' inputCollection="= xs" inputElement="x" outputCollection="found" outputElement="= fact"/>'
+        "</extensionElements></multiInstanceLoopCharacteristics>"
+    )
+    data = bpmn(f'<serviceTask id="a" sy:taskType="w">{multi}</serviceTask>', flows("s>a>e"))
+
+    def work(job: StartJob) -> Outcome:
+        return Outcome({"fact": job.variables["x"] * 10, "last": job.variables["x"]})
+
+    assert run(data, {"xs": [1, 2, 3]}, outcomes={"a": work}).variables == {
+        "xs": [1, 2, 3],
+        "found": [10, 20, 30],
+        "last": 3,
+    }

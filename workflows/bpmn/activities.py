@@ -289,6 +289,9 @@ class Activities(Compensating):
         elif visible and not self._passes_nothing(node):
             parent = self.instances[instance.parent]
             local = {source for item in node.data_outputs for source in item.sources}
+            if node.loop is not None and node.loop.local in visible:
+                local.add(node.loop.local)
+                instance.vars = {**(instance.vars or {}), node.loop.local: visible[node.loop.local]}
             for name, value in visible.items():
                 if name not in local:
                     self.write(parent, name, value)

@@ -100,8 +100,8 @@ class LoopSpec:
     """Compiled `Loop`."""
 
     __slots__ = (
-        "cardinality", "collection", "completion", "complexes", "condition", "definition", "event", "maximum",
-        "output",
+        "cardinality", "collection", "completion", "complexes", "condition", "definition", "event", "local",
+        "maximum", "output",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, compiler: "Compiler") -> None:
@@ -109,6 +109,9 @@ class LoopSpec:
         self.cardinality = compiler.optional(loop.cardinality)
         self.collection = compiler.optional(loop.collection)
         self.output = compiler.optional(loop.output)
+        # A result that is collected belongs to its instance: side by side they must not share a variable.
+        output = loop.output.text if loop.output is not None else ""
+        self.local = output if loop.multi and output.isidentifier() else None
         self.completion = compiler.optional(loop.completion)
         self.event = Event(loop.event, compiler) if loop.event else None
         self.complexes = tuple(
