@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from activities.scanning.archive import Submission
 from activities.scanning.constants_index import build_context
-from activities.scanning.content import Kind, sniff
+from activities.scanning.file_kinds import Kind, sniff
 from activities.scanning.file_scan import Context, FileResult, scan_file, scan_span
 from activities.scanning.findings import Collector
 from activities.scanning.limits import ANSWER_BYTES, CPU_SECONDS, FORK_BYTES, PARALLEL_THRESHOLD, SPAN_BYTES

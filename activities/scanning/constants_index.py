@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from activities.scanning.content import as_text
+from activities.scanning.file_kinds import as_text
 from activities.scanning.file_scan import Context
 from models.manifest import Capability
 

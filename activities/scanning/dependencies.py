@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from activities.scanning.content import as_text
+from activities.scanning.file_kinds import as_text
 from activities.scanning.findings import Collector
 from activities.scanning.package_names import deprecated, fold_name, known_malicious, similar_popular_name
 from activities.scanning.text_checks import dangerous_command, inline_interpreter

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from activities.scanning import content, javascript_rules, python_rules
 from activities.scanning.decoding import guess_layers, mostly_text
+from activities.scanning.file_kinds import Kind, as_text, sniff
 from activities.scanning.findings import Collector
 from activities.scanning.limits import MAX_DECODE_DEPTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS
 from activities.scanning.obfuscation import scan_obfuscation
@@ -56,14 +57,12 @@ class FileResult:
 
 def scan_file(path: str, data: bytes, context: Context) -> FileResult:
     """Scan one file by content, whatever its name."""
-    return scan_span(path, data, context, content.sniff(path, data))
+    return scan_span(path, data, context, sniff(path, data))
 
 
-def scan_span(
-    path: str, data: bytes, context: Context, kind: content.Kind, first_line: int = 0
-) -> FileResult:
+def scan_span(path: str, data: bytes, context: Context, kind: Kind, first_line: int = 0) -> FileResult:
     """Scan a file, or the part of it that starts after ``first_line`` lines, of which the kind is known."""
-    text = content.as_text(data) if kind.is_text else ""
+    text = as_text(data) if kind.is_text else ""
     out = Collector(path, text, first_line=first_line)
     content.check_file(path, data, kind, out)
     if kind.is_text:

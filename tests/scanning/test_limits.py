@@ -6,16 +6,20 @@ from models.scanning import Verdict
 from tests.scanning.submission_builders import rules_of, scan_files, scan_node_code, scan_python_code
 
 
+def _hex(number: int) -> str:
+    return f"print({number:09})".encode().hex()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "rule"),
     [
         ("main.py", "".join(f"a{n}=a{n + 1} or b{n}\n" for n in range(400)) + "a0()\n", "limit.names"),
         ("main.py", "".join(f"a = {n}\n" for n in range(80)) + "a = exec\na(1)\n", "limit.names"),
         ("a.js", "".join(f"var a{n}=a{n + 1}||b{n};\n" for n in range(400)) + "a0();\n", "limit.names"),
-        ("a.js", "var a;" + "".join(f"a=o.b{n};" for n in range(80)) + "a=globalThis.eval;a(x)", "limit.names"),
-        ("main.py", "a = ''.join(chr(n % 90) for n in range(90000) if n)\nprint('x' + a)\n", "limit.constants"),
+        ("a.js", "var a;" + "".join(f"a=o.b{n};" for n in range(80)) + "a=self.eval;a(x)", "limit.names"),
+        ("main.py", "a = ''.join(chr(n % 90) for n in range(90000))\nprint('x' + a)\n", "limit.constants"),
         ("main.py", f"a = '{'QUJD' * 101_000}'\n", "limit.payloads"),
-        ("main.py", "".join(f"a{n} = '{f'print({n:09})'.encode().hex()}'\n" for n in range(500)), "limit.payloads"),
+        ("main.py", "".join(f"a{n} = '{_hex(n)}'\n" for n in range(500)), "limit.payloads"),
         ("main.py", "a = b + c\n" * 60_000, "limit.parts"),
         ("a.js", "a = b + c;\n" * 60_000, "limit.parts"),
         ("a.txt", "import os\nos.system('id')\n" * 30_000, "limit.text"),
