@@ -59,6 +59,7 @@ bench: $(PROJECT_READY) ## Measure side by side; see bench/
 chaos: $(PROJECT_READY) ## Kill parts at random while work runs, then check that the books balance
 	@$(BIN)/python -m bench.chaos $(ARGS)
 	@$(BIN)/python -m bench.payment_chaos $(PAYMENT_ARGS)
+	@$(BIN)/python -m bench.event_chaos $(EVENT_ARGS)
 
 .PHONY: conformance
 conformance: $(PROJECT_READY) ## Run a corpus of BPMN and FEEL cases: make conformance CORPUS=folder
