@@ -28,6 +28,7 @@ from activities.records.process_state import write_state
 from activities.records.runs import create_run
 from activities.services import Services
 from activities.temporal.failures import cut
+from models.errors import ConflictError, UnavailableError
 from models.process import DefinitionStatus
 from models.process_errors import DefinitionNotActiveError, ProcessDefinitionNotFoundError
 from models.process_run import Batch, InstanceOpened, ServiceTask, StartProcess, StateChange, TaskAnswer
@@ -41,6 +42,21 @@ HEARTBEAT_SECONDS = 2.0
 RESEND_AFTER = timedelta(seconds=10)
 RESEND_PAUSE_SECONDS = 2.0
 RESEND_AT_ONCE = 100
+
+
+class ChangesRefusedError(UnavailableError):
+    """The store contradicts an instance's report: a fault of ours or a hand in the tables.
+
+    The instance must not fail for it, so the report is repeated until the contradiction is gone.
+    """
+
+    code = "PROCESS_CHANGES_REFUSED"
+
+    def __init__(self, instance_id: str, refused: ConflictError) -> None:
+        super().__init__(
+            f"The changes of process instance {instance_id} are not taken: {refused.message}",
+            details={"instance_id": instance_id, "refused": refused.code},
+        )
 
 
 def process_workflow_id(instance_id: str) -> str:
@@ -131,9 +147,16 @@ class ProcessActivities:
 
     @activity.defn(name="record_changes")
     async def record_changes(self, batch: Batch) -> None:
-        """Write an instance's changes and send the messages that they set going; safe to repeat."""
-        async with self._database.tenant(batch.tenant_id) as connection:
-            deliveries = await apply_batch(connection, batch)
+        """Write an instance's changes and send the messages that they set going; safe to repeat.
+
+        Raises:
+            ChangesRefusedError: The store refuses them; retried until somebody has looked.
+        """
+        try:
+            async with self._database.tenant(batch.tenant_id) as connection:
+                deliveries = await apply_batch(connection, batch)
+        except ConflictError as refused:
+            raise ChangesRefusedError(batch.instance_id, refused) from refused
         await send(activity.client(), deliveries)
 
     @activity.defn(name="work_on_task")

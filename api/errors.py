@@ -214,6 +214,8 @@ _PASSING = frozenset(
         RPCStatusCode.CANCELLED,
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.ABORTED,
+        # An update whose workflow task failed or timed out: its worker was lost or is slow.
+        RPCStatusCode.FAILED_PRECONDITION,
     }
 )
 

@@ -327,7 +327,9 @@ async def migrate_instance(
 
 
 @router.post(
-    "/instances/{instance_id}/elements/{element_key}/activate", response_model=Done, responses=OPERATION_ERRORS
+    "/instances/{instance_id}/elements/{element_key}/activate",
+    response_model=Done,
+    responses=OPERATION_ERRORS,
 )
 async def activate_elements(
     instance_id: Identifier,

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.agent_call import AgentCallActivities
@@ -48,7 +48,7 @@ class AgentCall:
         caller = workflow.get_external_workflow_handle(request.caller.workflow_id)
         try:
             await caller.signal("job_answered", answer)
-        except ApplicationError:
+        except FailureError:
             workflow.logger.info("the process has ended")
 
     @workflow.signal

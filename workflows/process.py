@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, TypedSearchAttributes
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
+    FailureError,
     WorkflowAlreadyStartedError,
     is_cancelled_exception,
 )
@@ -20,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from models.event import EventType
     from models.identifiers import derived_identifier
     from models.process import RUN_STATUS_OF, InstanceStatus, JobStatus
-    from models.process_errors import ProcessEndedError
+    from models.process_errors import ProcessEndedError, TaskNotWaitingError
     from models.process_operation import MigrateInstance, OperationOutcome
     from models.process_run import (
         AgentCallRequest,
@@ -32,7 +33,8 @@ with workflow.unsafe.imports_passed_through():
         StartProcess,
         TaskAnswer,
     )
-    from models.search_attributes import RUN_STATUS
+    from models.run import RunKind, RunStatus
+    from models.search_attributes import RUN_STATUS, run_attributes
     from models.timeouts import RECORD_RETRY, RECORD_TIMEOUT, SERVICE_HEARTBEAT, SERVICE_TIMEOUT
     from workflows.agent_call import AgentCall
     from workflows.bpmn import commands as out
@@ -145,6 +147,7 @@ class ProcessInstance(ProcessInbox):
             )
             self._children = dict(carry.children)
             self._messages = dict.fromkeys(carry.messages)
+            self._begun = True
             self._opened = InstanceOpened(
                 instance_id=request.instance_id,
                 definition_id=request.definition_id or "",
@@ -194,7 +197,7 @@ class ProcessInstance(ProcessInbox):
         # First, whatever came before the instance was open.
         self._inbox.appendleft(Entry(start, by=request.started_by, reason="start"))
         self._opened = opened
-        workflow.upsert_search_attributes([RUN_STATUS.value_set(InstanceStatus.RUNNING.name)])
+        workflow.upsert_search_attributes([RUN_STATUS.value_set(RunStatus.RUNNING.value)])
         return True
 
     def _take(self) -> bool:
@@ -263,6 +266,8 @@ class ProcessInstance(ProcessInbox):
         instance = state.instances.get(key)
         current = (instance.data or {}).get("attempt") if instance is not None else None
         if current != entry.attempt and state.status != "suspended":
+            if entry.answer is not None:
+                entry.answer.set_exception(TaskNotWaitingError(self._request.instance_id, f"job {key}"))
             return True
         if isinstance(entry.event, inputs.JobFailed) and self._graph is not None:
             self._recorder.failed_attempt(self._graph, state, key, entry.event.message, workflow.now())
@@ -396,6 +401,7 @@ class ProcessInstance(ProcessInbox):
                 request,
                 id=workflow_id,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                search_attributes=self._attributes(RunKind.AGENT_EXECUTION, slug),
                 static_summary=f"{slug} for {job.element}",
             )
         except WorkflowAlreadyStartedError:
@@ -424,10 +430,20 @@ class ProcessInstance(ProcessInbox):
                 request,
                 id=process_workflow_id(instance_id),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                search_attributes=self._attributes(RunKind.FLOW, called),
                 static_summary=f"{called} for {job.element}",
             )
         except WorkflowAlreadyStartedError:
             workflow.logger.info("the process was called before")
+
+    def _attributes(self, kind: RunKind, subject: str) -> TypedSearchAttributes:
+        return run_attributes(
+            tenant_id=self._request.tenant_id,
+            kind=kind,
+            status=RunStatus.PENDING,
+            subject=subject,
+            correlation_id=self._request.correlation_id,
+        )
 
     def _as_caller(self, job: out.StartJob) -> Caller:
         return Caller(
@@ -485,8 +501,10 @@ class ProcessInstance(ProcessInbox):
         data: dict[str, Any] = {"by": entry.by, "reason": entry.reason or ""}
         if isinstance(event, inputs.Suspend):
             self._recorder.status(InstanceStatus.SUSPENDED, now, None, {})
+            workflow.upsert_search_attributes([RUN_STATUS.value_set(RunStatus.PAUSED.value)])
         elif isinstance(event, inputs.Resume):
             self._recorder.status(InstanceStatus.RUNNING, now, EventType.RUN_RESUMED, data)
+            workflow.upsert_search_attributes([RUN_STATUS.value_set(RunStatus.RUNNING.value)])
         elif isinstance(event, inputs.Modify):
             data["changes"] = [change._asdict() for change in event.changes]
             self._recorder.event(EventType.FLOW_MODIFIED, now, data)
@@ -678,5 +696,5 @@ async def _signal(workflow_id: str, name: str, argument: Any) -> None:
     """Signal another workflow; one that has ended needs to know nothing."""
     try:
         await workflow.get_external_workflow_handle(workflow_id).signal(name, argument)
-    except ApplicationError as error:
+    except FailureError as error:
         workflow.logger.info("signal %s found no workflow %s: %s", name, workflow_id, error.message)

@@ -146,7 +146,7 @@ class Recorder:
             elif isinstance(command, out.Unsubscribe):
                 self._add(SubscriptionChange(n=self._next(), key=command.key, open=False))
             elif isinstance(command, out.ThrowMessage | out.ThrowSignal):
-                self._throw(command)
+                self._throw(graph, command, now)
             elif isinstance(command, out.RaiseIncident):
                 self._incident(graph, command, now)
             elif isinstance(command, out.CloseIncident):
@@ -331,14 +331,18 @@ class Recorder:
         # The attempt is not told; every open job of the element instance ends.
         self._add(JobChange(n=self._next(), key=command.key, attempt=0, status=JobStatus.CANCELLED))
 
-    def _throw(self, command: out.ThrowMessage | out.ThrowSignal) -> None:
-        message = isinstance(command, out.ThrowMessage)
+    def _throw(self, graph: Graph, command: out.ThrowMessage | out.ThrowSignal, now: datetime) -> None:
+        correlation = None
+        if isinstance(command, out.ThrowMessage):
+            # A message without a key may carry it inside (correlation properties, clause 8.3.2).
+            inside = graph.message_key(command.name, command.variables, now)
+            correlation = command.correlation or inside
         self._add(
             MessageThrown(
                 n=self._next(),
-                kind="message" if message else "signal",
+                kind="message" if isinstance(command, out.ThrowMessage) else "signal",
                 name=command.name,
-                correlation=command.correlation if isinstance(command, out.ThrowMessage) else None,
+                correlation=correlation,
                 variables=command.variables,
             )
         )

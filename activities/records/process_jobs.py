@@ -6,10 +6,9 @@ from activities.records.database import Connection
 from models.process import ProcessJob
 from models.process_errors import JobNotFoundError, JobNotLockedError
 
+# Materialised: as a plain subquery the choice may be made anew for each row, and lock more than the limit.
 _LOCK = """
-UPDATE process_jobs j
-SET status = 'locked', locked_by = %(worker)s, locked_until = now() + %(lock)s
-WHERE j.id IN (
+WITH chosen AS MATERIALIZED (
     SELECT id FROM process_jobs
     WHERE type = %(type)s
       AND ((status = 'available' AND available_at <= now()) OR (status = 'locked' AND locked_until < now()))
@@ -17,7 +16,11 @@ WHERE j.id IN (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
-RETURNING *
+UPDATE process_jobs j
+SET status = 'locked', locked_by = %(worker)s, locked_until = now() + %(lock)s
+FROM chosen
+WHERE j.id = chosen.id
+RETURNING j.*
 """
 
 _HELD = "id = %(id)s AND status = 'locked' AND locked_by = %(worker)s AND locked_until >= now()"

@@ -242,9 +242,9 @@ async def mark_delivered(connection: Connection, messages: list[str]) -> None:
 async def claimed_messages(connection: Connection, older_than: timedelta, limit: int) -> list[Delivery]:
     """List messages that were claimed and not confirmed for a while, to be sent again."""
     cursor = await connection.execute(
-        "UPDATE process_messages SET claimed_at = now() WHERE id IN (SELECT id FROM process_messages "
-        "WHERE status = 'claimed' AND claimed_at < now() - %s ORDER BY claimed_at LIMIT %s "
-        "FOR UPDATE SKIP LOCKED) RETURNING *",
+        "WITH chosen AS MATERIALIZED (SELECT id FROM process_messages WHERE status = 'claimed' "
+        "AND claimed_at < now() - %s ORDER BY claimed_at LIMIT %s FOR UPDATE SKIP LOCKED) "
+        "UPDATE process_messages m SET claimed_at = now() FROM chosen WHERE m.id = chosen.id RETURNING m.*",
         [older_than, limit],
     )
     return [_delivery(PublishedMessage.model_validate(row)) for row in await cursor.fetchall()]

@@ -1,7 +1,7 @@
 """Runs a corpus of executable BPMN cases with expected traces through the interpreter.
 
 The corpus lies outside the repository: ``<corpus>/bpmn/cases.json`` beside the files it names. Scripts are
-bare tokens of a language that only this runner knows; see `_Worker`.
+bare tokens of a language that only this runner knows; see `ScriptTokens`.
 """
 
 import json
@@ -77,7 +77,7 @@ class _Conditions:
         return Feel().compile(f"not({text})" if negated else text)
 
 
-class _Worker:
+class ScriptTokens:
     """Does what the bare script tokens say and keeps the log."""
 
     def __init__(self) -> None:
@@ -119,8 +119,12 @@ def languages() -> Languages:
 
 def run_case(folder: Path, case: dict[str, Any], cut: Callable[[State], State] | None = None) -> CaseResult:
     """Run one case; ``cut`` replaces the state after every event."""
+    return judge(folder, case, _observe(folder / case["file"], case, cut))
+
+
+def judge(folder: Path, case: dict[str, Any], seen: list[str]) -> CaseResult:
+    """Compare what a case logged with what it must log."""
     expected = sorted(case["expect"])
-    seen = _observe(folder / case["file"], case, cut)
     wanted = Counter(expected)
     found = Counter(seen)
     # The marker is a file: it exists or it does not, and cases that do not ask for it ignore it.
@@ -148,7 +152,7 @@ def _observe(path: Path, case: dict[str, Any], cut: Callable[[State], State] | N
         graphs = deploy(path.read_bytes(), languages()).graphs
     except DefinitionRefusedError:
         return ["GenericError"]
-    worker = _Worker()
+    worker = ScriptTokens()
     simulation = Simulation(graphs, worker, cut=cut)
     if case["parallel_process"] and "ParallelProcess" in graphs:
         _start(simulation, "ParallelProcess", {}, by_trigger=False)
