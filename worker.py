@@ -28,7 +28,7 @@ from activities.payout import PayoutActivities, PayoutRails, open_payout_rails
 from activities.process import ProcessActivities, serving_processes
 from activities.publishing import PublishingActivities
 from activities.rails.protocol import OutsideRail
-from activities.rails.registry import open_rails, outside_rails
+from activities.rails.registry import open_rails, outside_rails, x402_rails
 from activities.reconciliation import ReconciliationActivities
 from activities.refund import RefundActivities
 from activities.run_control import RunControlActivities
@@ -273,7 +273,8 @@ async def running_workers(
             await stack.enter_async_context(serving_triggers(services.database, client))
         outside = await stack.enter_async_context(outside_rails(services.settings))
         payout_rails: PayoutRails = {**open_payout_rails(services.database), **outside}
-        work = work_of(services, sandbox, payout_rails, outside.values())
+        x402 = await stack.enter_async_context(x402_rails(services.settings, services.database))
+        work = work_of(services, sandbox, payout_rails, [*outside.values(), *x402])
         parts: dict[str, Check] = {} if sandbox is None else {SANDBOX_PART: sandbox.reachable}
         await stack.enter_async_context(sampling(services.database, client, parts))
         workers = [create_worker(client, queue, work[queue]) for queue in queues if queue in work]

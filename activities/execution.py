@@ -101,6 +101,7 @@ class ExecutionActivities:
             amount=request.price_amount,
             currency=request.price_currency,
             cost_cap=request.cost_cap,
+            x402_payment=request.x402_payment,
             description=f"Execution of {request.agent_slug}",
             metadata={"execution_id": request.execution_id},
         )

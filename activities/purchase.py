@@ -55,6 +55,7 @@ from models.payment_method import PaymentMethod
 from models.policy import CostCapExceededError, PaymentPolicy, PolicyRules
 from models.rail import AuthoriseRequest, RailName, RailRequest, Settled
 from models.routing import PayerMeans
+from models.x402 import X402AuthoriseRequest
 
 
 async def reserve(
@@ -98,7 +99,7 @@ async def reserve(
     rail, method = await _route(connection, request, configured)
     intent = _intent(request, IntentStatus.APPROVED, policy, now, rail)
     await insert_intent(connection, intent)
-    hold = await _hold(connection, intent, method) if request.amount else None
+    hold = await _hold(connection, intent, method, request.x402_payment) if request.amount else None
     price = {"amount": intent.amount, "currency": intent.currency, "rail": intent.rail}
     events = [
         NewEvent(
@@ -121,19 +122,42 @@ async def reserve(
 async def _route(
     connection: Connection, request: ReserveRequest, configured: frozenset[RailName]
 ) -> tuple[RailName, PaymentMethod | None]:
-    """Choose the rail by the routing in force; for an outside one also the payer's method there.
+    """Choose the rail by the routing in force; for an outside one also the payer's method there."""
+    routing = await current_routing(connection)
+    means = await means_of(
+        connection,
+        request.tenant_id,
+        request.user_id,
+        request.amount,
+        request.currency,
+        configured,
+        enclosed=request.x402_payment is not None,
+    )
+    rail = routing.rules.choose(request.amount, request.currency, means)
+    methods = await active_methods(connection, request.tenant_id, request.user_id) if configured else {}
+    return rail, methods.get(rail)
+
+
+async def means_of(
+    connection: Connection,
+    tenant_id: str,
+    user_id: str,
+    amount: int,
+    currency: str,
+    configured: frozenset[RailName],
+    *,
+    enclosed: bool,
+) -> PayerMeans:
+    """Say what a payer can pay ``amount`` with; ``enclosed``: a signed payment comes with the request.
 
     The wallet's balance is read without its lock here: its floor decides when the money is held.
     """
-    methods = await active_methods(connection, request.tenant_id, request.user_id) if configured else {}
-    routing = await current_routing(connection)
-    means = PayerMeans(
-        usable=configured & methods.keys(),
-        wallet_covers=await available(connection, request.tenant_id, request.user_id, request.currency)
-        >= request.amount,
+    methods = await active_methods(connection, tenant_id, user_id) if configured else {}
+    with_request = {RailName.X402} if enclosed else set[RailName]()
+    return PayerMeans(
+        usable=configured & (methods.keys() | with_request),
+        wallet_covers=await available(connection, tenant_id, user_id, currency) >= amount,
     )
-    rail = routing.rules.choose(request.amount, request.currency, means)
-    return rail, methods.get(rail)
 
 
 async def record_denied_intent(connection: Connection, request: ReserveRequest, error: PlatformError) -> None:
@@ -290,7 +314,9 @@ def _intent(
     )
 
 
-async def _hold(connection: Connection, intent: PurchaseIntent, method: PaymentMethod | None) -> PaymentHold:
+async def _hold(
+    connection: Connection, intent: PurchaseIntent, method: PaymentMethod | None, enclosed: str | None
+) -> PaymentHold:
     """Hold the price in the wallet, or store what the outside rail will be asked, to the byte."""
     hold = PaymentHold(
         id=new_identifier("hold"),
@@ -310,14 +336,19 @@ async def _hold(connection: Connection, intent: PurchaseIntent, method: PaymentM
         user_id=intent.user_id,
         description=intent.description,
     )
-    if method is None:
+    asked: RailRequest
+    if intent.rail is RailName.X402 and enclosed is not None:
+        asked = X402AuthoriseRequest(**request.model_dump(), payment=enclosed)
+    elif method is not None:
+        asked = AuthoriseRequest(
+            **request.model_dump(), customer=method.customer, method=method.method, phone=method.phone
+        )
+        hold.payment_method_id = method.id
+    else:
         await insert_hold(connection, hold)
         await hold_in_wallet(connection, request, execution_id=intent.execution_id)
         return hold
-    asked = AuthoriseRequest(
-        **request.model_dump(), customer=method.customer, method=method.method, phone=method.phone
-    )
-    hold.status, hold.payment_method_id = HoldStatus.AUTHORISING, method.id
+    hold.status = HoldStatus.AUTHORISING
     hold.authorise_key = hashlib.sha256(b"authorise\x00" + hold.id.encode()).hexdigest()
     hold.authorise_body = canonical_json(asked.model_dump(mode="json"))
     await insert_hold(connection, hold)

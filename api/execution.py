@@ -25,6 +25,7 @@ from api.first_contact import start_and_ask
 from api.idempotency import IdempotencyInProgressError, IdempotencyKeyReusedError, OnceDep
 from api.pagination import InvalidCursorError, Page, PageDep
 from api.state import ServicesDep
+from api.x402 import PaymentSignature, x402_offer
 from models.errors import InsufficientFundsError
 from models.execution import (
     AgentNotExecutableError,
@@ -41,10 +42,12 @@ from models.identity import Permission, Principal
 from models.json_schema import SchemaTooComplexError, violations
 from models.marketplace import DeploymentNotFoundError
 from models.money import MinorUnits
+from models.payment import AuthorisationDeclinedError
 from models.policy import PurchaseRefusedError
 from models.run import EXECUTION_STATUS, RunKind
 from models.table import utc_now
 from models.timeouts import UPDATE_RPC_TIMEOUT
+from models.x402 import PaymentRequiredError, X402PaymentInvalidError
 from workflows.execution import AgentExecution
 
 router = APIRouter(tags=["executions"])
@@ -184,6 +187,9 @@ def show(view: ExecutionView) -> Execution:
         InvalidInputsError,
         SchemaTooComplexError,
         InsufficientFundsError,
+        PaymentRequiredError,
+        X402PaymentInvalidError,
+        AuthorisationDeclinedError,
         PurchaseRefusedError,
         DeploymentNotFoundError,
         AgentNotExecutableError,
@@ -195,9 +201,18 @@ def show(view: ExecutionView) -> Execution:
     ),
 )
 async def execute(
-    agent_id: Identifier, body: ExecuteRequest, caller: Starter, services: ServicesDep, once: OnceDep
+    agent_id: Identifier,
+    body: ExecuteRequest,
+    caller: Starter,
+    services: ServicesDep,
+    once: OnceDep,
+    payment_signature: PaymentSignature = None,
 ) -> Response:
-    """Check the inputs, hold the price and queue the run; poll ``poll_url`` for its end."""
+    """Check the inputs, hold the price and queue the run; poll ``poll_url`` for its end.
+
+    Where x402 is configured and nothing else of the caller's covers a micro-price, the answer is 402 with the
+    offer in ``PAYMENT-REQUIRED``; repeat the request with the signed payment in ``PAYMENT-SIGNATURE``.
+    """
     async with services.database.tenant(caller.tenant_id) as connection:
         agent = await find_deployed_agent(connection, body.deployment_id)
     if agent is None:
@@ -209,8 +224,14 @@ async def execute(
     if problems:
         raise InvalidInputsError([problem.model_dump() for problem in problems])
 
+    # Before the key is claimed: an offer is no answer to remember.
+    pricing = agent.manifest.pricing
+    offered = await x402_offer(services, caller, pricing.amount, pricing.currency, payment_signature)
+    if offered is not None:
+        return offered
+
     async def start(execution_id: str) -> Success[QueuedExecution]:
-        request = _request(execution_id, caller, agent, body)
+        request = _request(execution_id, caller, agent, body, payment_signature)
         accepted = await start_execution(services.temporal, request)
         return success(
             QueuedExecution(
@@ -224,7 +245,11 @@ async def execute(
 
 
 def _request(
-    execution_id: str, caller: Principal, agent: DeployedAgent, body: ExecuteRequest
+    execution_id: str,
+    caller: Principal,
+    agent: DeployedAgent,
+    body: ExecuteRequest,
+    payment_signature: str | None,
 ) -> ExecutionRequest:
     manifest = agent.manifest
     return ExecutionRequest(
@@ -244,6 +269,7 @@ def _request(
         price_amount=manifest.pricing.amount,
         price_currency=manifest.pricing.currency,
         cost_cap=body.cost_cap,
+        x402_payment=payment_signature,
         correlation_id=correlation_id(),
         inputs=body.inputs,
     )

@@ -198,6 +198,8 @@ class ExecutionRequest(BaseModel):
     price_currency: str
     cost_cap: int | None = None
     orchestrator_id: str | None = None
+    x402_payment: str | None = None
+    """A signed transfer of the price that was enclosed; it can move money to the platform's address only."""
     correlation_id: str
     inputs: Any = None
 

@@ -98,6 +98,8 @@ class ReserveRequest(BaseModel):
     cost_cap: MinorUnits | None = None
     """The caller's own limit for this run, in the same currency."""
     orchestrator: Party | None = None
+    x402_payment: str | None = None
+    """``PAYMENT-SIGNATURE`` that came with the request."""
     description: Annotated[str, Described(max_length=500)] = ""
     metadata: dict[str, str | int | bool | None] = Described(default_factory=dict)
 

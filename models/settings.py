@@ -171,6 +171,17 @@ class Settings(BaseSettings):
         description="Address of Cashfree's APIs (`https://sandbox.cashfree.com` to try them).",
     )
 
+    x402_facilitator_url: str = Field(
+        default="", description="Address of the x402 facilitator; empty: no such rail."
+    )
+    x402_network: str = Field(default="", description="Network of x402 payments (CAIP-2), as `eip155:8453`.")
+    x402_pay_to: str = Field(default="", description="Our address on that network.")
+    x402_assets: str = Field(
+        default="",
+        description='What each currency is paid in, as JSON: `{"USD": {"asset": "0x…", "units_per_minor": '
+        '10000, "extra": {"name": "USDC", "version": "2"}}}`.',
+    )
+
     # -- Payouts --------------------------------------------------------------------------------------
     payout_maturity_days: int = Field(
         default=0,

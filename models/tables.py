@@ -26,6 +26,7 @@ import models.run
 import models.stream
 import models.trigger
 import models.wallet
+import models.x402
 from models.table import metadata as metadata
 
 _ = (
@@ -55,4 +56,5 @@ _ = (
     models.stream,
     models.trigger,
     models.wallet,
+    models.x402,
 )

@@ -11,6 +11,7 @@ from activities.rails.wallet import WalletRail
 from activities.records.database import Database
 from models.rail import RailName, RailNotConfiguredError
 from models.settings import Settings
+from models.x402 import X402Terms
 
 
 class Rails:
@@ -46,6 +47,7 @@ def configured_rails(settings: Settings) -> frozenset[RailName]:
     given = {
         RailName.STRIPE: bool(settings.stripe_api_key.get_secret_value()),
         RailName.CASHFREE: bool(settings.cashfree_client_id),
+        RailName.X402: bool(settings.x402_facilitator_url),
     }
     return frozenset(name for name, configured in given.items() if configured)
 
@@ -67,3 +69,24 @@ async def outside_rails(settings: Settings) -> AsyncGenerator[dict[str, StripeRa
         for rail in rails.values():
             stack.push_async_callback(rail.close)
         yield rails
+
+
+@asynccontextmanager
+async def x402_rails(settings: Settings, database: Database) -> AsyncGenerator[list[OutsideRail]]:
+    """Connect the facilitator that the settings name, if they name one, and close it again.
+
+    Raises:
+        InvalidSettingsError: ``X402_…`` is set in part, or malformed.
+    """
+    terms = X402Terms.from_settings(settings)
+    if terms is None:
+        yield []
+        return
+    # The package costs half a second to import: only where the rail is used.
+    from activities.rails.x402 import X402Rail
+
+    rail = X402Rail(terms, database)
+    try:
+        yield [rail]
+    finally:
+        await rail.close()
