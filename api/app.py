@@ -31,6 +31,7 @@ import api.review
 import api.run_control
 import api.session
 import api.streams
+import api.trace
 import api.trigger
 import api.webhook
 import api.websocket
@@ -60,6 +61,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.streams.router,
     api.event.router,
     api.monitoring.router,
+    api.trace.router,
     api.run_control.router,
     api.session.router,
     api.websocket.router,

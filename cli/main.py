@@ -25,6 +25,7 @@ import cli.groups
 import cli.keys
 import cli.login
 import cli.mail
+import cli.monitoring
 import cli.payouts
 import cli.receipts
 import cli.reconciliation
@@ -46,6 +47,7 @@ MODULES: tuple[ModuleType, ...] = (
     cli.deploy,
     cli.executions,
     cli.runs,
+    cli.monitoring,
     cli.groups,
     cli.webhooks,
     cli.flows,

@@ -232,6 +232,7 @@ class TraceTotals(View):
     """Sums over a run's events."""
 
     events: int
+    complete: bool = Field(description="Whether these are all; of very long runs the first 20 000 count.")
     steps: int = Field(description="Elements that ended.")
     step_duration_ms: int = Field(description="Their durations together; parallel ones count each.")
     approval_wait_ms: int

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from activities.records.database import Connection
 from activities.records.monitoring import Row, read_measurements, read_today
+from activities.telemetry.trace import decimal_of
 from models.monitoring import (
     AGENT_KINDS,
     FLOW_KINDS,
-    NANOS,
     Measure,
     Period,
     Resolution,
@@ -59,11 +59,6 @@ class _Lengths:
 
     def at(self, share: float) -> int | None:
         return quantile(self.buckets, share)
-
-
-def decimal_of(nanos: int) -> str:
-    """Write billionths as a decimal number of the major unit: ``1_500_000_000`` is ``1.500000000``."""
-    return f"{nanos // NANOS}.{nanos % NANOS:09d}"
 
 
 def _money(nanos: Mapping[str, int]) -> list[MoneyAmount]:

@@ -2,16 +2,22 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from activities.monitoring import Measurer
 from activities.records.database import Database
 from activities.records.runs import append_events, create_run
 from activities.streams.publisher import Publisher
+from api.app import create_app
+from api.issuer_key import IssuerKey
 from models.event import NewEvent
 from models.identifiers import new_identifier
+from models.identity import Role
 from models.run import Run, RunKind, RunStatus
 from models.settings import Settings
+from tests.api.calling import TokenFor, client_of, running, with_issuer
 from tests.events.log import store_of
 
 Measured = Callable[[], Awaitable[None]]
@@ -70,3 +76,38 @@ def story(store: Database) -> Story:
         return run
 
     return write
+
+
+@pytest.fixture(scope="session")
+def monitoring_settings(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return with_issuer(services, tmp_path_factory.mktemp("monitoring-secrets"))
+
+
+@pytest.fixture(scope="session")
+async def monitoring_app(monitoring_settings: Settings) -> AsyncIterator[FastAPI]:
+    async with running(create_app(monitoring_settings)) as started:
+        yield started
+
+
+@pytest.fixture
+async def web(monitoring_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(monitoring_app) as client:
+        yield client
+
+
+@pytest.fixture
+def token(monitoring_settings: Settings) -> TokenFor:
+    key = IssuerKey.from_settings(monitoring_settings)
+    assert key is not None
+
+    def make(tenant_id: str, role: Role = Role.OPERATOR) -> str:
+        return key.issue(
+            issuer=monitoring_settings.jwt_issuer,
+            audience=monitoring_settings.jwt_audience,
+            name="ola",
+            tenant_id=tenant_id,
+            roles=[role],
+            lifetime_seconds=600,
+        )
+
+    return make

@@ -1,62 +1,21 @@
 """The monitoring API: the document's fields, the tenant's own figures, parts that are down."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from activities.records.database import Database
 from activities.storage import ObjectStore
 from activities.telemetry.health import check_health
 from activities.temporal.client import connect
-from api.app import create_app
-from api.issuer_key import IssuerKey
 from cli.stack.ports import free_ports
 from models.event import EventType, NewEvent
 from models.identifiers import new_identifier
-from models.identity import Role
 from models.run import RunKind, RunStatus
 from models.settings import Settings
-from tests.api.calling import TokenFor, bearer, client_of, running, with_issuer
+from tests.api.calling import TokenFor, bearer
 from tests.monitoring.conftest import Measured, Story
-
-
-@pytest.fixture(scope="session")
-def monitoring_settings(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return with_issuer(services, tmp_path_factory.mktemp("monitoring-secrets"))
-
-
-@pytest.fixture(scope="session")
-async def monitoring_app(monitoring_settings: Settings) -> AsyncIterator[FastAPI]:
-    async with running(create_app(monitoring_settings)) as started:
-        yield started
-
-
-@pytest.fixture
-async def web(monitoring_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(monitoring_app) as client:
-        yield client
-
-
-@pytest.fixture
-def token(monitoring_settings: Settings) -> TokenFor:
-    key = IssuerKey.from_settings(monitoring_settings)
-    assert key is not None
-
-    def make(tenant_id: str, role: Role = Role.OPERATOR) -> str:
-        return key.issue(
-            issuer=monitoring_settings.jwt_issuer,
-            audience=monitoring_settings.jwt_audience,
-            name="ola",
-            tenant_id=tenant_id,
-            roles=[role],
-            lifetime_seconds=600,
-        )
-
-    return make
-
 
 Read = Any
 
