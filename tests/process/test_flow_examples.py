@@ -139,13 +139,19 @@ async def test_the_weekly_report_starts_by_its_timer(
         await processes.call("POST", f"{path}/backfill", span)
 
         async def begun() -> Any:
-            ids = [item["instanceId"] for item in (await processes.call("GET", f"{path}/starts"))["starts"]]
-            return ids if await processes.rows("SELECT id FROM runs WHERE id = ANY(%s)", ids) else None
+            found = (await processes.call("GET", f"{path}/starts"))["starts"]
+            ids = [start["instanceId"] for start in found]
+            return found if await processes.rows("SELECT id FROM runs WHERE id = ANY(%s)", ids) else None
 
-        (instance,) = await eventually(begun, timeout=60)
+        (start,) = await eventually(begun, timeout=60)
+        instance = start["instanceId"]
         shown = await processes.ended(instance)
     assert shown["variables"]["report"] == "Report on sales; Report on support; Report on money"
     await replayed(processes, instance, "weekly-report", process_settings)
+    period = start["period"].replace("+00:00", "Z")
+    starting = processes.temporal.get_workflow_handle(f"trigger/{trigger['triggerId']}-{period}")
+    assert await starting.result() == instance
+    await check_history(starting, "triggered_start/backfilled", process_settings)
 
 
 async def test_a_swarm_of_agents_works_until_the_critic_is_content(
