@@ -41,6 +41,9 @@ FRESH = {
     "integer": "number",
 }
 
+CODED = frozenset({"currency", "kind", "status", "rail", "provider"})
+"""Columns of keys that other rules allow certain values only; each key has another column that can differ."""
+
 
 @dataclass(frozen=True)
 class Guard:
@@ -81,40 +84,46 @@ def past_security(session: Session) -> None:
 
 
 def clone(
-    table: str, where: str = "true", **changes: object
+    table: str, kept: str = "", where: str = "true", **changes: object
 ) -> Callable[[Session], tuple[str, list[object]]]:
-    """Word the insertion of a copy of a row with other values; ``None`` stands for a fresh one."""
+    """Word the insertion of a copy of a row in which every key differs, but for columns that are ``kept``."""
 
     def word(session: Session) -> tuple[str, list[object]]:
-        values = {
-            name: _fresh(session, table, name) if value is None else value for name, value in changes.items()
-        }
-        statement = (
-            f"INSERT INTO {table} SELECT (jsonb_populate_record(x, %s::jsonb)).* FROM {table} x "
-            f"WHERE {where} LIMIT 1"
-        )
-        return statement, [json.dumps(values)]
+        row = session.execute(f"SELECT to_jsonb(x) FROM {table} x WHERE {where} LIMIT 1".encode()).fetchone()
+        assert row is not None, f"{table} has no row where {where}"
+        values: dict[str, object] = row[0]
+        for column, kind in _keyed_columns(session, table):
+            if column not in kept.split() and values[column] is not None:
+                values[column] = _fresh(kind)
+        return f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, %s::jsonb)).*", [
+            json.dumps(values | changes)
+        ]
 
     return word
 
 
-def _fresh(session: Session, table: str, column: str) -> object:
-    row = session.execute(
-        "SELECT data_type FROM information_schema.columns WHERE table_name = %s AND column_name = %s",
-        [table, column],
-    ).fetchone()
-    assert row is not None, f"{table} has no column {column}"
-    kind = FRESH[row[0]]
-    if kind == "bytes":
+def _keyed_columns(session: Session, table: str) -> list[tuple[str, str]]:
+    """Columns of any key of the table, with their types; those of other types are left as they are."""
+    rows = session.execute(
+        "SELECT DISTINCT a.attname, format_type(a.atttypid, NULL) FROM pg_index i "
+        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
+        "WHERE i.indrelid = %s::regclass AND i.indisunique",
+        [table],
+    ).fetchall()
+    return [(name, kind) for name, kind in rows if kind in FRESH and name not in CODED]
+
+
+def _fresh(kind: str) -> object:
+    if FRESH[kind] == "bytes":
         return "\\x" + secrets.token_hex(32)
-    return secrets.randbelow(2**30) if kind == "number" else f"probe-{secrets.token_hex(8)}"
+    return secrets.randbelow(2**30) if FRESH[kind] == "number" else f"probe-{secrets.token_hex(8)}"
 
 
-def unique(table: str, columns: str, fresh: str, where: str = "true", name: str = "") -> Guard:
-    """A key: a copy of a row in which all other keys (``fresh``) differ is refused."""
+def unique(table: str, columns: str, where: str = "true", name: str = "") -> Guard:
+    """A key: a copy of a row in which all other keys differ is refused."""
     constraint = name or f"uq_{table}_{columns.replace(' ', '_')}"
     removal = f"DROP INDEX {constraint}" if name else f"ALTER TABLE {table} DROP CONSTRAINT {constraint}"
-    copy = clone(table, where, **dict.fromkeys(fresh.split()))
+    copy = clone(table, columns, where)
 
     def holds(session: Session) -> bool:
         _alone(session, table)
@@ -123,9 +132,9 @@ def unique(table: str, columns: str, fresh: str, where: str = "true", name: str 
     return Guard(f"unique {table} ({columns}{' where' if name else ''})", removal, holds)
 
 
-def check(table: str, constraint: str, fresh: str, where: str = "true", **bad: object) -> Guard:
+def check(table: str, constraint: str, where: str = "true", **bad: object) -> Guard:
     """A condition on a row's values."""
-    copy = clone(table, where, **dict.fromkeys(fresh.split()), **bad)
+    copy = clone(table, "", where, **bad)
 
     def holds(session: Session) -> bool:
         _alone(session, table)
@@ -207,9 +216,7 @@ def _alone(session: Session, table: str) -> None:
 
 
 def _transaction_without_lines(session: Session) -> bool:
-    return refused(
-        session, *clone("ledger_transactions", id=None, reference=None)(session), {"ledger_balanced"}
-    )
+    return refused(session, *clone("ledger_transactions")(session), {"ledger_balanced"})
 
 
 _LINE = """
@@ -258,80 +265,43 @@ def _balance_follows(session: Session) -> bool:
 
 
 GUARDS: tuple[Guard, ...] = (
-    unique("ledger_transactions", "reference", "id"),
-    unique("ledger_postings", "account_id account_seq", "transaction_id"),
-    unique("ledger_accounts", "tenant_id kind owner_id currency qualifier", "id"),
-    unique("payment_policies", "tenant_id revision", "id"),
-    unique("mandates", "nonce", "id intent_id"),
-    unique("mandates", "intent_id", "id nonce", "status = 'active'", "uq_mandates_active_intent"),
-    unique("mandates", "intent_id", "id nonce", "status = 'consumed'", "uq_mandates_consumed_intent"),
-    unique("payment_holds", "intent_id", "id"),
-    unique("settlements", "mandate_id", "id intent_id execution_id idempotency_key provider_ref"),
-    unique("settlements", "execution_id", "id intent_id mandate_id idempotency_key provider_ref"),
-    unique("settlements", "intent_id", "id execution_id mandate_id idempotency_key provider_ref"),
-    unique("settlements", "idempotency_key", "id execution_id mandate_id intent_id provider_ref"),
-    unique(
-        "settlements",
-        "rail provider_ref",
-        "id execution_id mandate_id intent_id idempotency_key",
-        "status = 'settled'",
-    ),
-    unique("payments", "mandate_id", "id execution_id intent_id settlement_id provider_ref"),
-    unique("payments", "execution_id", "id mandate_id intent_id settlement_id provider_ref"),
-    unique("payments", "intent_id", "id mandate_id execution_id settlement_id provider_ref"),
-    unique("payments", "settlement_id", "id mandate_id execution_id intent_id provider_ref"),
-    unique("payments", "provider provider_ref", "id mandate_id execution_id intent_id settlement_id"),
-    unique(
-        "receipts",
-        "settlement_id",
-        "id hash prev_hash chain_index payment_id",
-        "settlement_id IS NOT NULL",
-    ),
-    unique("receipts", "payment_id", "id hash prev_hash chain_index settlement_id", "payment_id IS NOT NULL"),
-    unique("receipts", "refund_id", "id hash prev_hash chain_index", "refund_id IS NOT NULL"),
-    unique(
-        "receipts", "hash", "id prev_hash chain_index settlement_id payment_id", "settlement_id IS NOT NULL"
-    ),
-    unique(
-        "receipts",
-        "tenant_id chain_index",
-        "id hash prev_hash settlement_id payment_id",
-        "settlement_id IS NOT NULL",
-    ),
-    unique(
-        "receipts",
-        "tenant_id prev_hash",
-        "id hash chain_index settlement_id payment_id",
-        "settlement_id IS NOT NULL",
-    ),
-    unique("payouts", "reference", "id period"),
-    unique("payouts", "account_id period number", "id reference", "status = 'failed'"),
-    unique(
-        "payouts",
-        "account_id period",
-        "id reference number",
-        "status = 'paid'",
-        "uq_payouts_live",
-    ),
-    check("mandates", "ck_mandates_lifetime", "id intent_id nonce", expires_at="2999-01-01T00:00:00Z"),
-    check(
-        "settlements",
-        "ck_settlements_amount",
-        "id intent_id execution_id mandate_id idempotency_key provider_ref",
-        amount=-1,
-    ),
-    check(
-        "payments",
-        "ck_payments_amount",
-        "id intent_id execution_id mandate_id settlement_id provider_ref",
-        amount=-1,
-    ),
-    check("refunds", "ck_refunds_amount", "id", amount=0),
-    check("payouts", "ck_payouts_amount", "id reference number", "status = 'failed'", amount=49_999),
-    check("ledger_postings", "ck_ledger_postings_amount", "transaction_id account_seq", amount=0),
-    check("ledger_accounts", "ck_ledger_accounts_balance", "id owner_id", "floor IS NULL", balance=2**53),
-    check("spending_counters", "ck_spending_counters_spent", "subject_id", spent=-1),
-    check("wallet_holds", "ck_wallet_holds_captured_amount", "reference", amount=1, captured_amount=2),
+    unique("ledger_transactions", "reference"),
+    unique("ledger_postings", "account_id account_seq"),
+    unique("ledger_accounts", "tenant_id kind owner_id currency qualifier"),
+    unique("payment_policies", "tenant_id revision"),
+    unique("mandates", "nonce"),
+    unique("mandates", "intent_id", "status = 'active'", "uq_mandates_active_intent"),
+    unique("mandates", "intent_id", "status = 'consumed'", "uq_mandates_consumed_intent"),
+    unique("payment_holds", "intent_id"),
+    unique("settlements", "mandate_id"),
+    unique("settlements", "execution_id", "execution_id IS NOT NULL"),
+    unique("settlements", "intent_id"),
+    unique("settlements", "idempotency_key"),
+    unique("settlements", "rail provider_ref", "status = 'settled'"),
+    unique("payments", "mandate_id"),
+    unique("payments", "execution_id", "execution_id IS NOT NULL"),
+    unique("payments", "intent_id"),
+    unique("payments", "settlement_id"),
+    unique("payments", "provider provider_ref"),
+    unique("receipts", "settlement_id", "settlement_id IS NOT NULL"),
+    unique("receipts", "payment_id", "payment_id IS NOT NULL"),
+    unique("receipts", "refund_id", "refund_id IS NOT NULL"),
+    unique("receipts", "hash"),
+    unique("receipts", "tenant_id chain_index"),
+    unique("receipts", "tenant_id prev_hash"),
+    unique("payouts", "reference"),
+    unique("payouts", "account_id period number", "status = 'failed'"),
+    unique("payouts", "account_id period", "status = 'paid'", "uq_payouts_live"),
+    check("mandates", "ck_mandates_lifetime", expires_at="2999-01-01T00:00:00Z"),
+    check("settlements", "ck_settlements_amount", amount=-1),
+    check("payments", "ck_payments_amount", amount=-1),
+    check("refunds", "ck_refunds_amount", amount=0),
+    check("receipts", "ck_receipts_subject", settlement_id=None, refund_id=None, refused_intent_id=None),
+    check("payouts", "ck_payouts_amount", "status = 'failed'", amount=49_999),
+    check("ledger_postings", "ck_ledger_postings_amount", amount=0),
+    check("ledger_accounts", "ck_ledger_accounts_balance", "floor IS NULL", balance=2**53),
+    check("spending_counters", "ck_spending_counters_spent", spent=-1),
+    check("wallet_holds", "ck_wallet_holds_captured_amount", amount=1, captured_amount=2),
     sticky("settlements", "settled", "unknown"),
     sticky("mandates", "consumed", "active"),
     sticky("payment_holds", "released", "held"),
@@ -344,7 +314,7 @@ GUARDS: tuple[Guard, ...] = (
     append_only("ledger_postings", "purpose"),
     append_only("payments", "status"),
     append_only("receipts", "kid"),
-    append_only("refunds", "reason"),
+    sticky("refunds", "settled", "unknown"),
     append_only("payment_policies", "revision"),
     *(
         never_emptied(table)
@@ -372,6 +342,7 @@ GUARDS: tuple[Guard, ...] = (
     withheld("mandates", "body signature expires_at nonce"),
     withheld("payouts", "reference request_body amount through_seq"),
     withheld("receipts", "body hash signature"),
+    withheld("refunds", "amount payment_id reason"),
 )
 """Every guard that the payment core relies on."""
 

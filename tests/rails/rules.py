@@ -25,9 +25,12 @@ from models.ledger import (
     TransactionKind,
     TransactionMismatchError,
 )
-from models.payment import MintRequest, SettleRequest
+from models.money import split
+from models.payment import SPLIT_BASIS_POINTS, MintRequest, SettleRequest
 from models.policy import PolicyRules
 from models.rail import Declined, Settled, Unknown
+from models.receipt import entry_hash
+from models.refund import unwind
 from models.wallet import wallet_account
 from tests.payment.shop import CODE_HASH, INPUTS_HASH
 from tests.rails.lines import RailLine, WalletLine
@@ -301,7 +304,29 @@ async def matured_only(store: MortalDatabase, signer: Signer, lines: dict[str, R
     assert (made, why) == (None, "kyc_not_verified")
 
 
+async def linked_hashes(store: MortalDatabase, signer: Signer, lines: dict[str, RailLine]) -> None:
+    """A receipt's hash covers its contents, its place and the receipt before it."""
+    first = entry_hash(bytes(32), 1, bytes(32))
+    others = (
+        entry_hash(bytes(31) + b"1", 1, bytes(32)),
+        entry_hash(bytes(32), 2, bytes(32)),
+        entry_hash(bytes(32), 1, bytes(31) + b"1"),
+    )
+    assert first not in others
+
+
+async def rounded_shares(store: MortalDatabase, signer: Signer, lines: dict[str, RailLine]) -> None:
+    """Refunds in any parts end where one of their sum would, and nobody gives more than they got."""
+    for total in range(1, 60):
+        parts = [unwind(total, refunded, 1) for refunded in range(total)]
+        got = split(total, SPLIT_BASIS_POINTS)
+        assert tuple(sum(each[place] for each in parts) for place in range(3)) == got
+        assert all(share >= 0 for each in parts for share in each)
+
+
 RULES: dict[str, Rule] = {
+    "a hash covers its link": linked_hashes,
+    "shares of partial refunds": rounded_shares,
     "a forged or foreign mandate": forged_mandate,
     "a mandate for other code": other_code,
     "the key's lifetime": old_key,
