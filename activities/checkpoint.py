@@ -1,12 +1,14 @@
 """Stating, proving and keeping the tree over a tenant's receipts."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from activities.receipts import VerifiedExport
 from activities.records.database import Connection, Database
 from activities.records.receipts import chained_tenants, leaf_hashes
 from activities.signing import Signer, Verifier
 from activities.storage import ObjectStore
+from activities.storage.locked import LockedObjects
 from models.checkpoint import (
     CHECKPOINT_DOMAIN,
     Checkpoint,
@@ -17,6 +19,10 @@ from models.checkpoint import (
 )
 from models.merkle import consistency_proof, inclusion_proof, tree_root
 from models.receipt import Receipt, ReceiptChainBrokenError
+from models.table import utc_now
+
+CHECKPOINT_RETENTION = timedelta(days=3_650)
+"""For so long a locked checkpoint cannot be deleted: as long as books must be kept in most places."""
 
 
 async def state_checkpoint(
@@ -99,22 +105,25 @@ def verify_checkpoint(
 async def keep_checkpoints(database: Database, objects: ObjectStore, signer: Signer) -> int:
     """Keep a checkpoint of every tenant's receipts in S3, under its size; returns how many are new.
 
-    One that is there is never written again, so what was stated stays stated.
+    One that is there is never written again, so what was stated stays stated; where the server has S3 Object
+    Lock, nobody can take it away for ``CHECKPOINT_RETENTION``. Elsewhere a checkpoint is what its signature
+    makes it, and customers keep copies (``switchyard receipts checkpoint``).
     """
     async with database.platform() as connection:
         tenants = await chained_tenants(connection)
+    locked = await LockedObjects.open(objects)
     kept = 0
     for tenant_id, size in tenants:
-        key = checkpoint_key(tenant_id, size)
-        if await objects.exists(key):
+        if await (locked or objects).exists(checkpoint_key(tenant_id, size)):
             continue
         async with database.tenant(tenant_id) as connection:
             signed, _ = await state_checkpoint(connection, signer, tenant_id)
-        await objects.put(
-            checkpoint_key(tenant_id, signed.checkpoint.size),
-            signed.model_dump_json().encode(),
-            content_type="application/json",
-        )
+        key, body = checkpoint_key(tenant_id, signed.checkpoint.size), signed.model_dump_json().encode()
+        if locked is None:
+            await objects.put(key, body, content_type="application/json")
+        else:
+            until = utc_now() + CHECKPOINT_RETENTION
+            await locked.put_locked(key, body, until=until, content_type="application/json")
         kept += 1
     return kept
 

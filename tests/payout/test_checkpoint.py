@@ -1,8 +1,12 @@
 """Checkpoints prove one receipt, growth, and that nothing was cut."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from activities.checkpoint import (
     checkpoint_key,
@@ -18,10 +22,12 @@ from activities.records.database import Database
 from activities.records.receipts import find_receipt, read_entries, signed_head
 from activities.signing import Signer, generate_key
 from activities.storage import ObjectStore
+from activities.storage.locked import LockedObjects
 from models.checkpoint import SignedCheckpoint, TreeSizeError
 from models.merkle import verify_consistency, verify_inclusion
 from models.receipt import ReceiptChainBrokenError
 from models.settings import Settings
+from models.table import utc_now
 from tests.payment.shop import Shop
 
 
@@ -93,7 +99,29 @@ async def test_checkpoints_are_kept_outside_the_database_once(shop: Shop, object
     await _pay(shop, 1)
     objects = ObjectStore(object_store)
     await keep_checkpoints(shop.store, objects, shop.signer)
-    kept = await objects.get(checkpoint_key(shop.tenant_id, 1))
+    locked = await LockedObjects.open(objects)
+    assert locked is not None, "the embedded server has S3 Object Lock"
+    kept = await locked.get(checkpoint_key(shop.tenant_id, 1))
     assert SignedCheckpoint.model_validate_json(kept).checkpoint.tenant_id == shop.tenant_id
     assert await keep_checkpoints(shop.store, objects, shop.signer) == 0
-    assert await objects.get(checkpoint_key(shop.tenant_id, 1)) == kept
+    assert await locked.get(checkpoint_key(shop.tenant_id, 1)) == kept
+
+
+async def test_a_kept_checkpoint_cannot_be_deleted(object_store: Settings) -> None:
+    locked = await LockedObjects.open(ObjectStore(object_store))
+    assert locked is not None
+    until = utc_now() + timedelta(days=1)
+    await locked.put_locked("checkpoints/locked.json", b"{}", until=until, content_type="application/json")
+    client: Any = boto3.client(
+        "s3",
+        endpoint_url=object_store.s3_endpoint_url,
+        region_name=object_store.s3_region,
+        aws_access_key_id=object_store.s3_access_key_id,
+        aws_secret_access_key=object_store.s3_secret_access_key.get_secret_value(),
+    )
+    [version] = client.list_object_versions(Bucket=locked.bucket, Prefix="checkpoints/locked")["Versions"]
+    with pytest.raises(ClientError, match="Denied"):
+        client.delete_object(
+            Bucket=locked.bucket, Key="checkpoints/locked.json", VersionId=version["VersionId"]
+        )
+    assert await locked.get("checkpoints/locked.json") == b"{}"
