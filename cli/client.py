@@ -131,6 +131,10 @@ class ApiClient:
         """Send ``body`` as JSON and return the ``data`` of the answer."""
         return self._call("PUT", path, body=body)
 
+    def patch(self, path: str, body: object | None = None) -> Any:
+        """Send ``body`` as JSON, which changes what it names, and return the ``data`` of the answer."""
+        return self._call("PATCH", path, body=body)
+
     def delete(self, path: str) -> Any:
         """Delete and return the ``data`` of the answer."""
         return self._call("DELETE", path)

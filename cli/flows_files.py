@@ -125,7 +125,7 @@ def span(text: str | None) -> timedelta | None:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def _is_decision_model(data: bytes) -> bool:
+def is_decision_model(data: bytes) -> bool:
     """Tell DMN from BPMN without reading the file: by the namespace that its root must name."""
     return b"/spec/DMN/" in data[:4096]
 
@@ -140,7 +140,7 @@ def _languages(files: list[Path]) -> tuple["Languages", dict[Path, list[dict[str
     findings: dict[Path, list[dict[str, Any]]] = {}
     for file in files:
         data = file.read_bytes()
-        if not _is_decision_model(data):
+        if not is_decision_model(data):
             continue
         findings[file] = []
         try:

@@ -32,6 +32,7 @@ import cli.reconciliation
 import cli.review
 import cli.runs
 import cli.stack.commands
+import cli.triggers
 import cli.wallet
 import cli.webhooks
 from cli.exit import ExitStatus, status_of
@@ -53,6 +54,7 @@ MODULES: tuple[ModuleType, ...] = (
     cli.flows,
     cli.approvals,
     cli.calendars,
+    cli.triggers,
     cli.wallet,
     cli.receipts,
     cli.payouts,

@@ -3,13 +3,14 @@
 import asyncio
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from activities.streams.publisher import publishing
 from activities.trigger import serving_triggers
 from cli.exit import ExitStatus
 from cli.flows_watch import Progress
@@ -18,6 +19,7 @@ from models.settings import Settings
 from tests.api.calling import serving
 from tests.bpmn.builders import bpmn, flows
 from tests.builders import unique
+from tests.eventually import eventually
 from tests.process.world import ProcessWorld
 
 Command = Callable[..., Any]
@@ -32,9 +34,16 @@ def url(process_settings: Settings) -> Iterator[str]:
     structlog.reset_defaults()
 
 
+@pytest.fixture(scope="module")
+async def published(processes: ProcessWorld) -> AsyncIterator[ProcessWorld]:
+    """The world of processes with its events published, for who watches."""
+    async with publishing(processes.services.database):
+        yield processes
+
+
 @pytest.fixture
 def command(
-    processes: ProcessWorld,
+    published: ProcessWorld,
     url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -42,7 +51,7 @@ def command(
 ) -> Command:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("SWITCHYARD_API_URL", url)
-    monkeypatch.setenv("SWITCHYARD_TOKEN", processes.user.token)
+    monkeypatch.setenv("SWITCHYARD_TOKEN", published.user.token)
 
     async def call(*arguments: str, status: int = ExitStatus.OK) -> Any:
         capsys.readouterr()
@@ -116,8 +125,6 @@ async def test_an_incident_is_listed_and_resolved(
     async def stuck() -> list[dict[str, Any]]:
         return await command("flows", "incidents", "--instance", instance, "--json")
 
-    from tests.eventually import eventually
-
     (incident,) = await eventually(stuck)
     assert incident["type"] == "NO_FLOW"
     await command("flows", "resolve", incident["id"], "--variables", '{"go": true}')
@@ -138,8 +145,6 @@ async def test_a_trigger_is_made_run_paused_and_deleted(
 
         async def begun() -> list[Any]:
             return (await command("triggers", "show", trigger, "--json"))["starts"]
-
-        from tests.eventually import eventually
 
         (start,) = await eventually(begun)
         await processes.ended(start["instanceId"])
