@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import httpx
 
+from activities.telemetry.tracing import span
 from models.rail import Unknown
 
 RAIL_CALL_TIMEOUT = httpx.Timeout(20.0, connect=5.0)
@@ -75,9 +76,10 @@ class RailClient:
     ) -> Answered | Unknown:
         """Call once. Unknown whenever the answer does not come, is 5xx, or is not a JSON object."""
         try:
-            response = await self._client.request(
-                method, path, content=content, headers=headers, params=params
-            )
+            with span(f"rail {method}", {"server.address": self._client.base_url.host}):
+                response = await self._client.request(
+                    method, path, content=content, headers=headers, params=params
+                )
         except httpx.HTTPError as error:
             return Unknown(reason=f"no answer ({type(error).__name__})")
         if response.status_code >= 500 or response.status_code in UNTOLD:

@@ -17,6 +17,7 @@ from activities.sandbox.reaper import keep_reaping
 from activities.sandbox.settings import SandboxSettings
 from activities.sandbox.spec import ContainerClass
 from activities.sandbox.starter import Starter
+from activities.telemetry.tracing import RUN_ATTRIBUTE, span
 from models.sandbox import (
     ExitReason,
     SandboxImageError,
@@ -95,7 +96,9 @@ class SandboxRunner:
             except ENGINE_ERRORS as error:
                 return SandboxResult(exit_reason=ExitReason.INFRA_LOST, started=False, detail=str(error))
             try:
-                return await self._execute_connected(box, request, secrets or {}, on_output)
+                facts = {RUN_ATTRIBUTE: request.execution_id, "sandbox.runtime": str(request.runtime)}
+                with span("sandbox run", facts):
+                    return await self._execute_connected(box, request, secrets or {}, on_output)
             except asyncio.CancelledError:
                 await asyncio.shield(self.starter.discard(box))
                 raise

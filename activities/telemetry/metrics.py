@@ -122,6 +122,12 @@ MONEY_IN_SUSPENSE = Gauge(
 REPORTED_PROBLEMS = Gauge(
     "workflow_reported_problems", "Workflows whose tasks fail again and again.", registry=REGISTRY
 )
+TASK_QUEUE_DEPTH = Gauge(
+    "task_queue_depth", "Tasks that wait for a worker, approximately.", ["queue"], registry=REGISTRY
+)
+TASK_QUEUE_OLDEST = Gauge(
+    "task_queue_oldest_seconds", "How long the oldest waiting task has waited.", ["queue"], registry=REGISTRY
+)
 PART_HEALTHY = Gauge("part_healthy", "1 where a part of this process works.", ["part"], registry=REGISTRY)
 LAST_SAMPLE = Gauge(
     "last_sample_timestamp_seconds", "When the gauges of the store were set last.", registry=REGISTRY

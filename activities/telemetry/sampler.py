@@ -17,7 +17,9 @@ from activities.records.monitoring import drop_old_reports, report_part
 from activities.records.monitoring_platform import read_all_standing, read_log_state, read_money_state
 from activities.records.rate_limits import drop_idle_buckets
 from activities.telemetry import metrics
+from activities.telemetry.health import describe_queue
 from models.monitoring import PartReport
+from models.task_queues import TaskQueue
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("telemetry")
 
@@ -99,6 +101,10 @@ class Sampler:
             PROBLEMS, rpc_timeout=timedelta(seconds=CHECK_SECONDS)
         )
         metrics.REPORTED_PROBLEMS.set(problems.count)
+        for queue in TaskQueue:
+            found = await describe_queue(self._temporal, queue)
+            metrics.TASK_QUEUE_DEPTH.labels(queue.value).set(found.depth)
+            metrics.TASK_QUEUE_OLDEST.labels(queue.value).set(found.oldest_seconds)
 
     async def _report(self, part: str, check: Check) -> PartReport:
         started = time.perf_counter()
