@@ -8,13 +8,12 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from activities.records.database import DatabaseUnavailableError
-from activities.records.runs import RunNotFoundError, find_run
+from activities.records.runs import RunNotFoundError
 from activities.streams.channel import Ephemeral, Message
 from activities.streams.hub import Hub
 from activities.streams.subscription import Subscription
 from api.envelope import Responses, errors
 from api.sse import EventStreamResponse
-from api.state import ServicesDep
 from api.stream_access import OriginRefusedError, StreamReader
 from models.errors import InvalidRequestError
 from models.identifiers import Identifier
@@ -77,7 +76,6 @@ def hub_of(request: Request) -> Hub:
 async def stream_runs(
     request: Request,
     caller: StreamReader,
-    services: ServicesDep,
     runs: Annotated[
         str,
         Query(
@@ -95,11 +93,10 @@ async def stream_runs(
         if not _POSITIONS.fullmatch(last_event_id) or len(numbers) != len(names):
             raise InvalidResumeError("header.Last-Event-ID", "one number per run, separated by full stops")
         after = {name: int(number) for name, number in zip(names, numbers, strict=True)}
-    async with services.database.tenant(caller.principal.tenant_id) as connection:
-        found = [await find_run(connection, name) for name in names]
+    hub = hub_of(request)
+    found = [await hub.run_of(caller.principal.tenant_id, name) for name in names]
     if last_event_id and all(run.ended_at and after[run.id] >= run.last_seq for run in found):
         return Response(status_code=204)
-    hub = hub_of(request)
 
     def follow() -> AbstractAsyncContextManager[Subscription]:
         return hub.follow_runs(after, expires_at=caller.expires_at)
@@ -128,7 +125,6 @@ async def stream_run(
     run_id: Identifier,
     request: Request,
     caller: StreamReader,
-    services: ServicesDep,
     from_seq: Annotated[int, Query(alias="fromSeq", ge=0, le=2**53, description="First number wanted.")] = 0,
     last_event_id: LastEventId = None,
 ) -> Response:
@@ -138,9 +134,8 @@ async def stream_run(
         if not re.fullmatch(_NUMBER, last_event_id):
             raise InvalidResumeError("header.Last-Event-ID", "a number of this run")
         after = int(last_event_id)
-    async with services.database.tenant(caller.principal.tenant_id) as connection:
-        run = await find_run(connection, run_id)
+    hub = hub_of(request)
+    run = await hub.run_of(caller.principal.tenant_id, run_id)
     if last_event_id and run.ended_at is not None and after >= run.last_seq:
         return Response(status_code=204)
-    hub = hub_of(request)
     return EventStreamResponse(lambda: hub.follow_runs({run_id: after}, expires_at=caller.expires_at))

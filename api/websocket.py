@@ -18,7 +18,6 @@ from starlette.websockets import WebSocketDisconnect
 
 from activities.records.database import DatabaseUnavailableError
 from activities.records.run_lists import count_runs
-from activities.records.runs import find_run
 from activities.streams.hub import Hub
 from activities.streams.subscription import Subscription
 from api.authentication import Caller
@@ -152,8 +151,7 @@ async def follow_instance(websocket: WebSocket, instance_id: str) -> None:
         from_seq = _number(websocket, "fromSeq") or 1
         if not PATTERN.fullmatch(instance_id):
             raise NotFoundError("There is no such instance.")
-        async with services.database.tenant(caller.principal.tenant_id) as connection:
-            await find_run(connection, instance_id)
+        await hub.run_of(caller.principal.tenant_id, instance_id)
         await _pump(websocket, hub.follow_runs({instance_id: from_seq - 1}, expires_at=caller.expires_at))
 
 

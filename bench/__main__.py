@@ -7,7 +7,8 @@ import sys
 MEASUREMENTS = {
     "execution": "starts beside bare Temporal starts, throughput, memory of the idle stack",
     "sandbox": "containers beside `docker run`",
-    "events": "appends beside pgbench, fan-out of live streams",
+    "events": "appends beside pgbench",
+    "event_streams": "memory, fan-out, storms and delay of live streams",
     "payouts": "claiming payouts from two million rows of revenue",
     "receipts": "verifying receipts",
     "receipt_appends": "issuing receipts, on one chain and over many",

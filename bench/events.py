@@ -1,41 +1,30 @@
-"""The event log measured: appends against pgbench doing the same SQL, and the fan-out of streams.
+"""Appends to the event log against pgbench doing the same SQL (``bench.event_streams`` measures streams).
 
-``python -m bench.events [--seconds N] [--clients N] [--output FILE]``. Writers, API and clients are
-processes of their own, as they are in life. Ratios and orders of magnitude matter: absolute times depend on
-the machine and on what else it does.
+``python -m bench.events [--seconds N] [--rounds N] [--output FILE]``. Writers are processes of their own, as
+they are in life. The two are measured in turns, and the middle ratio counts: what else the machine does then
+meets both.
 """
 
 import argparse
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from shutil import which
+from statistics import median
 from urllib.parse import urlsplit
-
-import httpx
-import orjson
-import psutil
 
 from activities.records.database import Database
 from activities.records.migrate import upgrade
 from activities.records.runs import append_events, create_run
-from activities.streams.publisher import publishing
-from api.issuer_key import IssuerKey
-from bench.figures import Figure, percentile, report
+from bench.figures import Figure, report
 from cli.stack.embedded import EmbeddedStack
-from cli.stack.ports import free_ports
 from cli.stack.secrets import SecretStore
 from models.event import EventType, NewEvent
-from models.identifiers import new_identifier
-from models.identity import Role
 from models.run import Run, RunKind
 from models.settings import Settings
 
@@ -163,134 +152,7 @@ def find_pgbench() -> str | None:
     return str(found[0]) if found else which("pgbench")
 
 
-@contextmanager
-def api_process(settings: Settings) -> Generator[tuple[str, psutil.Process]]:
-    """Run the API in a process of its own."""
-    port = free_ports(1)[0]
-    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", f"--port={port}"]
-    command += ["--log-level=error", "--no-access-log", "--timeout-graceful-shutdown=3"]
-    environment = {**os.environ, **settings.as_environment(), "LOG_LEVEL": "error"}
-    process = subprocess.Popen(command, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                if httpx.get(f"{url}/health/live", trust_env=False).status_code < 500:
-                    break
-            except httpx.TransportError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        yield url, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@dataclass
-class Crowd:
-    """Clients of one run's stream."""
-
-    connected: int = 0
-    latencies: list[float] = field(default_factory=list[float])
-    seqs: dict[int, int] = field(default_factory=dict[int, int])
-    faults: int = 0
-    progress: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def reached(self, count: Callable[[], int], wanted: int) -> None:
-        """Wait until ``count`` has reached what is wanted, or a minute is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(60):
-                while count() < wanted:
-                    self.progress.clear()
-                    await self.progress.wait()
-
-    async def listen(self, number: int, host: str, port: int, path: str, token: str) -> None:
-        """Read frames with nothing between us and the socket: the client is measured, too, otherwise."""
-        # Addresses of the loopback network, so that one pair of addresses does not run out of ports.
-        local = (f"127.0.0.{2 + number // 20_000}", 0)
-        reader, writer = await asyncio.open_connection(host, port, local_addr=local, limit=2**15)
-        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
-        writer.write(request.encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert b" 200 " in head, head
-        self.connected += 1
-        self.progress.set()
-        try:
-            while line := await reader.readline():
-                if line.startswith(b"data: {"):
-                    event = orjson.loads(line[6:])
-                    if event["seq"] != self.seqs.get(number, 0) + 1:
-                        self.faults += 1
-                    self.seqs[number] = event["seq"]
-                    self.latencies.append(time.time() - event["data"]["sent"])
-                    self.progress.set()
-        finally:
-            writer.close()
-
-
-async def fan_out(settings: Settings, url: str, server: psutil.Process, clients: int) -> list[Figure]:
-    """Connect clients to one run, then send it events and measure from before the commit to the client."""
-    key = IssuerKey.from_settings(settings)
-    assert key is not None
-    token = key.issue(
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        name="bench",
-        tenant_id=TENANT,
-        roles=[Role.ADMIN],
-        lifetime_seconds=3600,
-    )
-    crowd = Crowd()
-    address = urlsplit(url)
-    async with store_of(settings, 4) as store, publishing(store):
-        run = Run(
-            id=new_identifier("execution"),
-            tenant_id=TENANT,
-            kind=RunKind.AGENT_EXECUTION,
-            subject="bench",
-            correlation_id="bench",
-            workflow_id="bench",
-        )
-        async with store.tenant(TENANT) as connection:
-            await create_run(connection, run)
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as warm:
-            await warm.get(f"/runs/{run.id}", headers={"Authorization": f"Bearer {token}"})
-        before = server.memory_info().rss
-        started = time.monotonic()
-        tasks: list[asyncio.Task[None]] = []
-        for first in range(0, clients, 100):
-            for number in range(first, min(first + 100, clients)):
-                path = f"/runs/{run.id}/stream"
-                tasks.append(
-                    asyncio.create_task(
-                        crowd.listen(number, str(address.hostname), address.port or 80, path, token)
-                    )
-                )
-            await crowd.reached(lambda: crowd.connected, min(first + 100, clients))
-        connecting = time.monotonic() - started
-        memory = (server.memory_info().rss - before) / clients / 1024
-        events = 10
-        for number in range(events):
-            event = NewEvent(type=EventType.LOG, key=f"e{number}", data={"sent": time.time()})
-            async with store.tenant(TENANT) as connection:
-                await append_events(connection, run.id, [event])
-            await crowd.reached(lambda: len(crowd.latencies), clients * (number + 1))
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    missing = clients * events - len(crowd.latencies)
-    return [
-        Figure(f"{clients} SSE clients on one API process, to connect", connecting, "s"),
-        Figure("memory of the API per client", memory, "KiB", "under 40"),
-        Figure("one event to all of them, p50", percentile(crowd.latencies, 0.5), "s"),
-        Figure("one event to all of them, p99", percentile(crowd.latencies, 0.99), "s", "under 1"),
-        Figure("events missing, doubled or out of order", missing + crowd.faults, "", "0"),
-    ]
-
-
-def measure(seconds: float, clients: int, output: Path | None) -> None:
+def measure(seconds: float, rounds: int, output: Path | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with EmbeddedStack(directory / "stack", parts=["postgres"]) as postgres:
@@ -305,22 +167,30 @@ def measure(seconds: float, clients: int, output: Path | None) -> None:
                 }
             )
             asyncio.run(_prepare(settings))
-            pgbench = pgbench_rate(settings, seconds, directory)
-            one = repository_rate(settings, seconds, 1)
-            four = repository_rate(settings, seconds, 4)
+            rates: dict[str, list[float]] = {"pgbench": [], "one": [], "four": []}
+            for _ in range(rounds):
+                pgbench = pgbench_rate(settings, seconds, directory)
+                if pgbench is not None:
+                    rates["pgbench"].append(pgbench)
+                rates["one"].append(repository_rate(settings, seconds, 1))
+                rates["four"].append(repository_rate(settings, seconds, 4))
             figures = [
-                Figure("appends through the repository, 32 writers, 1 process", one, "events/s"),
-                Figure("appends through the repository, 32 writers, 4 processes", four, "events/s"),
+                Figure("appends, 32 writers, 1 process", median(rates["one"]), "events/s"),
+                Figure("appends, 32 writers, 4 processes", median(rates["four"]), "events/s"),
             ]
-            if pgbench is not None:
+            if rates["pgbench"]:
+                beside = {
+                    name: median(
+                        mine / theirs for mine, theirs in zip(rates[name], rates["pgbench"], strict=True)
+                    )
+                    for name in ("one", "four")
+                }
                 figures += [
-                    Figure("the same SQL by pgbench, 32 clients", pgbench, "events/s"),
-                    Figure("ratio of 1 process to pgbench", one / pgbench, ""),
-                    Figure("ratio of 4 processes to pgbench", four / pgbench, "", "at least 0.5"),
+                    Figure("the same SQL by pgbench, 32 clients", median(rates["pgbench"]), "events/s"),
+                    Figure("ratio of 1 process to pgbench", beside["one"], ""),
+                    Figure("ratio of 4 processes to pgbench", beside["four"], "", "at least 0.5"),
                 ]
-            with api_process(settings) as (url, server):
-                figures += asyncio.run(fan_out(settings, url, server, clients))
-    report("Event log", figures, output)
+    report("Appends to the event log", figures, output)
 
 
 async def _prepare(settings: Settings) -> None:
@@ -330,8 +200,8 @@ async def _prepare(settings: Settings) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--clients", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--append", nargs=2, metavar=("WRITERS", "SECONDS"), help="one writing process")
     arguments = parser.parse_args()
@@ -341,7 +211,7 @@ def main() -> None:
         writers, seconds = int(arguments.append[0]), float(arguments.append[1])
         print(asyncio.run(append_for(load_settings(), writers, seconds, os.getpid())))
         return
-    measure(arguments.seconds, arguments.clients, arguments.output)
+    measure(arguments.seconds, arguments.rounds, arguments.output)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from activities.records.events import (
     read_tail,
     unpack_notification,
 )
+from activities.records.runs import find_run
 from activities.streams import deltas
 from activities.streams.archive import ArchiveReader
 from activities.streams.channel import (
@@ -41,6 +42,7 @@ from activities.streams.channel import (
     TenantChannel,
 )
 from activities.streams.subscription import Subscription
+from models.run import Run
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("events.hub")
 
@@ -80,6 +82,7 @@ class Hub:
         self._runs: dict[str, RunChannel] = {}
         self._tenants: dict[tuple[str, tuple[str, ...] | None], TenantChannel] = {}
         self._loading: dict[Channel, asyncio.Task[None]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[Run]] = {}
         self._subscriptions: dict[Subscription, asyncio.Task[Any] | None] = {}
         self._dirty: set[Channel] = set()
         self._work = asyncio.Event()
@@ -136,10 +139,37 @@ class Hub:
                 subscription.position[channel] = channel.last
             yield subscription
 
+    async def run_of(self, tenant_id: str, run_id: str) -> Run:
+        """Read a run for whoever wants to follow it; all that ask at once share one reading.
+
+        They queue here, not for the process's connections: when thousands of clients come back at once,
+        each waits its turn instead of being refused.
+
+        Raises:
+            RunNotFoundError: It does not exist in the tenant.
+            DatabaseUnavailableError: The store cannot be read now.
+        """
+        key = (tenant_id, run_id)
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._read_run(tenant_id, run_id))
+            task.add_done_callback(lambda done: self._asked(key, done))
+        return await asyncio.shield(task)
+
+    async def _read_run(self, tenant_id: str, run_id: str) -> Run:
+        async with self._readers, self._database.tenant(tenant_id) as connection:
+            return await find_run(connection, run_id)
+
+    def _asked(self, key: tuple[str, str], task: asyncio.Task[Run]) -> None:
+        self._asking.pop(key, None)
+        if not task.cancelled():
+            # Whoever asked has left: a failure is nobody's.
+            task.exception()
+
     async def close(self) -> None:
         """End every subscription and every task of the hub."""
         self.end_all()
-        tasks = [*self._tasks, *self._loading.values()]
+        tasks = [*self._tasks, *self._loading.values(), *self._asking.values()]
         for task in tasks:
             task.cancel()
         if tasks:
