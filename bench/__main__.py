@@ -9,6 +9,7 @@ MEASUREMENTS = {
     "sandbox": "containers beside `docker run`",
     "events": "appends beside pgbench",
     "event_streams": "memory, fan-out, storms and delay of live streams",
+    "monitoring": "the dashboard over a million runs and ten million events",
     "payouts": "claiming payouts from two million rows of revenue",
     "receipts": "verifying receipts",
     "receipt_appends": "issuing receipts, on one chain and over many",
