@@ -16,13 +16,23 @@ import orjson
 
 from activities.records.database import Database
 from activities.records.process_definitions import find_content
-from models.process_errors import ProcessDefinitionNotFoundError
+from models.errors import PlatformError
 
 MAX_KNOWN = 500
 """Sources kept; the least lately used one goes first and is read again when needed."""
 
 READ_SECONDS = 1.5
 """Temporal takes a workflow that computes for 2 s for dead."""
+
+
+class DefinitionUnreadableError(Exception):
+    """A definition cannot be read here and now.
+
+    Not one of our refusals on purpose: in workflow code those end a run, and this must only delay it.
+    """
+
+    def __init__(self, content_hash: str, reason: str) -> None:
+        super().__init__(f"the definition {content_hash[:12]} cannot be read: {reason}")
 
 
 @dataclass(frozen=True)
@@ -62,23 +72,25 @@ class DefinitionSources:
         """Return a source; reads it, and blocks for that, where it is not known yet.
 
         Raises:
-            ProcessDefinitionNotFoundError: There is none.
-            TimeoutError: The store did not answer in time.
+            DefinitionUnreadableError: There is none, or the store did not answer in time.
         """
         with self._lock:
             found = self._known.get(content_hash)
             if found is not None:
                 self._known.move_to_end(content_hash)
                 return found
-        found = self._read(content_hash) if self._read is not None else None
+        try:
+            found = self._read(content_hash) if self._read is not None else None
+        except (PlatformError, TimeoutError) as error:
+            raise DefinitionUnreadableError(content_hash, str(error)) from error
         if found is None:
-            raise ProcessDefinitionNotFoundError(content_hash)
+            raise DefinitionUnreadableError(content_hash, "the store does not have it")
         self.put(content_hash, found)
         return found
 
     @asynccontextmanager
     async def reading(self, database: Database) -> AsyncGenerator[None]:
-        """Read unknown sources from ``database`` for as long as the block lasts; blocks other threads only."""
+        """Read unknown sources from ``database`` while the block lasts; blocks other threads only."""
         loop = asyncio.get_running_loop()
 
         def read(content_hash: str) -> DefinitionSource | None:

@@ -28,7 +28,7 @@ from activities.records.process_state import write_state
 from activities.records.runs import create_run
 from activities.services import Services
 from activities.temporal.failures import cut
-from models.errors import ConflictError, UnavailableError
+from models.errors import PlatformError, UnavailableError
 from models.process import DefinitionStatus
 from models.process_errors import DefinitionNotActiveError, ProcessDefinitionNotFoundError
 from models.process_run import Batch, InstanceOpened, ServiceTask, StartProcess, StateChange, TaskAnswer
@@ -52,7 +52,7 @@ class ChangesRefusedError(UnavailableError):
 
     code = "PROCESS_CHANGES_REFUSED"
 
-    def __init__(self, instance_id: str, refused: ConflictError) -> None:
+    def __init__(self, instance_id: str, refused: PlatformError) -> None:
         super().__init__(
             f"The changes of process instance {instance_id} are not taken: {refused.message}",
             details={"instance_id": instance_id, "refused": refused.code},
@@ -155,7 +155,9 @@ class ProcessActivities:
         try:
             async with self._database.tenant(batch.tenant_id) as connection:
                 deliveries = await apply_batch(connection, batch)
-        except ConflictError as refused:
+        except PlatformError as refused:
+            if refused.retryable:
+                raise
             raise ChangesRefusedError(batch.instance_id, refused) from refused
         await send(activity.client(), deliveries)
 

@@ -4,8 +4,8 @@ import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Field, JsonValue, ValidationError
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AwareDatetime, BeforeValidator, Field, JsonValue, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 from temporalio.client import Client
@@ -61,7 +61,17 @@ Deployer = Annotated[Principal, Depends(requires(Permission.FLOWS_DEPLOY))]
 Runner = Annotated[Principal, Depends(requires(Permission.FLOWS_RUN))]
 Reader = Annotated[Principal, Depends(requires(Permission.RUNS_READ))]
 
+
+def _moment(value: object) -> object:
+    # Numbers would be taken for seconds since 1970, which the document does not say.
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""RFC 3339 date and time."""
+
 MAX_VARIABLES = 1000
+MAX_VERSION = 1_000_000_000
 Variables = Annotated[dict[str, JsonValue], Field(max_length=MAX_VARIABLES)]
 
 
@@ -69,7 +79,7 @@ class DeployRequest(CamelBody):
     """A stored design, or a BPMN file itself (also as multipart: files ``bpmn`` and ``dmn``)."""
 
     design_id: str | None = Field(default=None, min_length=1, max_length=200)
-    version: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    version: int | None = Field(default=None, ge=1, le=MAX_VERSION)
     bpmn_xml: str | None = None
     dmn_xml: list[str] = Field(default_factory=list[str], max_length=20)
 
@@ -371,7 +381,11 @@ async def _read_deployment(request: Request) -> DeployRequest:
     responses=errors(DesignVersionTakenError),
 )
 async def put_design(
-    design_id: str, version: int, body: DesignRequest, caller: Deployer, services: ServicesDep
+    design_id: Annotated[str, Path(min_length=1, max_length=200)],
+    version: Annotated[int, Path(ge=1, le=MAX_VERSION)],
+    body: DesignRequest,
+    caller: Deployer,
+    services: ServicesDep,
 ) -> Design:
     """Store a version of a design, to be deployed by its name later. Versions never change."""
     row = ProcessDesign(
@@ -525,8 +539,8 @@ async def get_instances(
     correlation: Annotated[str | None, Query(alias="correlationId", max_length=200)] = None,
     business_key: Annotated[str | None, Query(alias="businessKey", max_length=200)] = None,
     parent: Annotated[Identifier | None, Query(alias="parentInstanceId")] = None,
-    started_after: Annotated[datetime | None, Query(alias="startedAfter")] = None,
-    started_before: Annotated[datetime | None, Query(alias="startedBefore")] = None,
+    started_after: Annotated[Moment | None, Query(alias="startedAfter")] = None,
+    started_before: Annotated[Moment | None, Query(alias="startedBefore")] = None,
     with_incidents: Annotated[bool, Query(alias="withIncidents")] = False,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     offset: Annotated[int, Query(ge=0, le=100_000)] = 0,

@@ -78,15 +78,19 @@ class ReasonRequest(CamelBody):
 class TriedRequest(ReasonRequest):
     """An operation that can be tried without being done."""
 
-    dry_run: bool = Field(default=False, description="Tell what would happen; nothing does.")
+    dry_run: bool = Field(default=False, strict=True, description="Tell what would happen; nothing does.")
 
 
 class VariablesRequest(TriedRequest):
     """New values of variables."""
 
     variables: Variables
-    scope: int | None = Field(default=None, description="Key of an element instance; else at the top.")
-    expected_version: int | None = Field(default=None, description="Refuse if the state has another one.")
+    scope: int | None = Field(
+        default=None, strict=True, description="Key of an element instance; else the top."
+    )
+    expected_version: int | None = Field(
+        default=None, strict=True, description="Refuse if the state has another one."
+    )
 
 
 class TokenChangeRequest(CamelBody):
@@ -94,8 +98,8 @@ class TokenChangeRequest(CamelBody):
 
     action: str = Field(pattern="^(start_before|cancel|move)$")
     element: str | None = Field(default=None, max_length=200)
-    key: int | None = None
-    scope: int | None = None
+    key: int | None = Field(default=None, strict=True)
+    scope: int | None = Field(default=None, strict=True)
 
 
 class ModifyRequest(TriedRequest):
@@ -125,7 +129,7 @@ class ActivateRequest(TriedRequest):
     """Elements of an ad-hoc sub-process to activate, or its end."""
 
     elements: list[str] = Field(default_factory=list[str], max_length=100)
-    complete: bool = False
+    complete: bool = Field(default=False, strict=True)
     variables: Variables = Field(default_factory=dict[str, JsonValue])
 
 
@@ -209,7 +213,7 @@ class KeepRequest(CamelBody):
     """New state, if it still has the version that was read."""
 
     state: Variables
-    expected_version: int = Field(ge=0)
+    expected_version: int = Field(ge=0, le=2**31 - 1, strict=True)
 
 
 # --- holding ------------------------------------------------------------------------------------------
@@ -415,7 +419,7 @@ async def get_state(
     instance_id: Identifier,
     caller: Reader,
     services: ServicesDep,
-    seq: Annotated[int | None, Query(ge=1, description="As of this event, else the last.")] = None,
+    seq: Annotated[int | None, Query(ge=1, le=2**53, description="As of this event, else the last.")] = None,
 ) -> StateAsOf:
     """Show variables and active elements as they were when an event had happened."""
     async with services.database.tenant(caller.tenant_id) as connection:
@@ -444,7 +448,7 @@ async def get_state_history(
     instance_id: Identifier,
     caller: Reader,
     services: ServicesDep,
-    before: Annotated[int | None, Query(ge=1, description="Only versions below this one.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only versions below.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> StateHistory:
     """List every version of an instance's variables with who changed them and why."""

@@ -35,7 +35,11 @@ class PublishRequest(CamelBody):
         description="Twice under one id is one message.",
     )
     ttl_seconds: int = Field(
-        default=3600, ge=0, le=30 * DAY, description="How long it waits where nobody waits for it."
+        default=3600,
+        ge=0,
+        le=30 * DAY,
+        strict=True,
+        description="How long it waits for a taker.",
     )
 
 

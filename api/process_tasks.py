@@ -101,9 +101,11 @@ class ActivateJobsRequest(CamelBody):
 
     type: str = Field(min_length=1, max_length=200)
     worker: str = Field(min_length=1, max_length=200)
-    max_jobs: int = Field(default=1, ge=1, le=100)
-    lock_seconds: int = Field(default=60, ge=1, le=86_400)
-    wait_seconds: float = Field(default=0, ge=0, le=30, description="Wait so long for a job to come.")
+    max_jobs: int = Field(default=1, ge=1, le=100, strict=True)
+    lock_seconds: int = Field(default=60, ge=1, le=86_400, strict=True)
+    wait_seconds: float = Field(
+        default=0, ge=0, le=30, strict=True, description="Wait so long for a job to come."
+    )
 
 
 class Job(CamelAnswer):
@@ -144,8 +146,10 @@ class FailJobRequest(WorkerRequest):
     """A technical failure: the job is offered again while attempts are left, then it is an incident."""
 
     message: str = Field(max_length=2000)
-    retries: int | None = Field(default=None, ge=0, le=1000, description="Attempts left; else one less.")
-    backoff_seconds: int = Field(default=0, ge=0, le=86_400)
+    retries: int | None = Field(
+        default=None, ge=0, le=1000, strict=True, description="Attempts left; else one less."
+    )
+    backoff_seconds: int = Field(default=0, ge=0, le=86_400, strict=True)
 
 
 class JobErrorRequest(WorkerRequest):
@@ -159,7 +163,7 @@ class JobErrorRequest(WorkerRequest):
 class ExtendJobRequest(WorkerRequest):
     """How much longer the worker needs, from now."""
 
-    lock_seconds: int = Field(ge=1, le=86_400)
+    lock_seconds: int = Field(ge=1, le=86_400, strict=True)
 
 
 class JobStatusAnswer(CamelAnswer):

@@ -69,8 +69,7 @@ def graph_of(content_hash: str) -> Graph:
     """Return the graph of a deployed definition.
 
     Raises:
-        ProcessDefinitionNotFoundError: There is none; in workflow code this is a fault of the store.
-        TimeoutError: The store did not answer in time.
+        DefinitionUnreadableError: There is none, or the store did not answer in time.
     """
     with _lock:
         found = _graphs.get(content_hash)

@@ -11,6 +11,7 @@ from cli.stack.secrets import SecretStore
 from models.settings import Settings
 from tests.api.calling import client_of, running
 from tests.builders import Marketplace, unique
+from tests.conformance.temporal import CorpusScripts
 from tests.process.world import ProcessWorld, RestartableWorker, Works
 
 
@@ -51,7 +52,8 @@ async def processes(process_settings: Settings) -> AsyncIterator[ProcessWorld]:
     async with open_services(process_settings, name="switchyard-process-test") as services:
         temporal = await connect(process_settings, services.objects)
         works = Works()
-        worker = RestartableWorker(services, temporal, works)
+        scripts = CorpusScripts()
+        worker = RestartableWorker(services, temporal, works, scripts)
         await worker.start()
         async with running(create_app(process_settings)) as app, client_of(app) as client:
             market = Marketplace(client)
@@ -61,6 +63,7 @@ async def processes(process_settings: Settings) -> AsyncIterator[ProcessWorld]:
                 temporal=temporal,
                 worker=worker,
                 works=works,
+                scripts=scripts,
                 client=client,
                 user=await market.person("uma", "user", "operator", tenant=tenant),
                 operator=await market.person("otto", "operator", tenant=tenant),

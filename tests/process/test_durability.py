@@ -89,7 +89,7 @@ async def test_random_cancels_and_lost_workers_leave_no_orphan(processes: Proces
             assert await insist(f"/instances/{instance}/cancel", {"reason": "chance"}) in (200, 409)
             return
         await processes.call("POST", "/messages", {"name": "order", "ttlSeconds": 60})
-        wanted = {"type": "busy", "worker": instance, "waitSeconds": 10}
+        wanted = {"type": "busy", "worker": instance, "waitSeconds": 8}
         for job in (await processes.call("POST", "/jobs/activate", wanted))["jobs"]:
             # It may be the job of an instance that is cancelled meanwhile.
             assert await insist(f"/jobs/{job['id']}/complete", {"worker": instance}) in (200, 404, 409)

@@ -326,3 +326,12 @@ async def test_agents_and_tenants_keep_state_with_versions(processes: ProcessWor
         second = {"state": {"seen": 2}, "expectedVersion": 1}
         assert await processes.call("PUT", path, second) == {"state": {"seen": 2}, "version": 2}
     await processes.call("POST", f"/instances/{instance}/cancel", {})
+
+
+async def test_an_agent_that_is_not_deployed_is_an_incident(processes: ProcessWorld) -> None:
+    instance = await processes.start(
+        bpmn('<serviceTask id="a" sy:taskType="agent:nobody"/>', flows("s>a>e"), name="agentless")
+    )
+    incident = await incident_of(processes, instance)
+    assert "no deployment of an agent nobody" in incident["message"]
+    await processes.call("POST", f"/instances/{instance}/cancel", {})

@@ -18,6 +18,7 @@ from activities.trigger import TriggerActivities
 from models.process_run import ServiceTask
 from models.task_queues import TaskQueue
 from tests.builders import Person, RefusedError
+from tests.conformance.temporal import CorpusScripts
 from tests.eventually import eventually
 from worker import QueueWork, create_worker
 from workflows.agent_call import AgentCall
@@ -105,6 +106,7 @@ class ProcessWorld:
     temporal: Client
     worker: RestartableWorker
     works: Works
+    scripts: CorpusScripts
     client: httpx.AsyncClient
     user: Person
     operator: Person
