@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.agent_call import AgentCallActivities
 from activities.approval import ApprovalActivities
+from activities.channels.serving import serving_channels
 from activities.commerce import CommerceActivities
 from activities.execution import ExecutionActivities
 from activities.housekeeping import HousekeepingActivities
@@ -91,6 +92,8 @@ LIBRARIES = (
     "yara",
     "aiosmtplib",
     "holidays",
+    "slack_sdk",
+    "aiohttp",
     "orjson",
     "pydantic_settings",
     "opentelemetry",
@@ -269,6 +272,9 @@ async def running_workers(
             await stack.enter_async_context(publishing(services.database))
             await stack.enter_async_context(measuring(services.database, observe_measurements))
             await stack.enter_async_context(delivering(services.database, services.key_ring))
+            await stack.enter_async_context(
+                serving_channels(services.settings, services.database, services.key_ring, client)
+            )
             await stack.enter_async_context(serving_processes(services.database, client))
             await stack.enter_async_context(serving_triggers(services.database, client))
         outside = await stack.enter_async_context(outside_rails(services.settings))

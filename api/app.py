@@ -11,6 +11,8 @@ import api.approval
 import api.approval_orders
 import api.approval_people
 import api.asyncapi
+import api.channel_email
+import api.channel_slack
 import api.codec
 import api.consumer_group
 import api.event
@@ -77,6 +79,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     api.approval_people.router,
     api.approval.router,
     api.approval_orders.router,
+    api.channel_slack.router,
+    api.channel_email.router,
     api.orchestrator.router,
     api.process.router,
     api.process_tasks.router,

@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field(default="switchyard@localhost", description="Sender of letters.")
 
+    # -- Channels -------------------------------------------------------------------------------------
+    slack_api_url: str = Field(default="https://slack.com/api/", description="Address of Slack's Web API.")
+
     # -- Outside rails --------------------------------------------------------------------------------
     stripe_api_key: SecretStr = Field(
         default=SecretStr(""), description="Stripe secret or restricted key; empty: no such rail."

@@ -15,10 +15,12 @@ from activities.services import Services, open_services
 from activities.temporal.client import connect
 from api.app import create_app
 from cli.stack.embedded import EmbeddedStack
+from cli.stack.ports import free_ports
 from cli.stack.secrets import SecretStore
 from models.settings import Settings
 from models.task_queues import TaskQueue
 from tests.api.calling import client_of, running
+from tests.approval.fake_slack import FakeSlack
 from tests.approval.office import Office
 from worker import running_workers
 
@@ -63,6 +65,7 @@ def approval_settings(
             "jwt_signing_key_file": SecretStore(home).issuer_key_file(),
             "jwt_jwks_url": "",
             "data_dir": home,
+            "slack_api_url": f"http://127.0.0.1:{free_ports(1)[0]}/api/",
         }
         yield Settings.model_validate(values)
 
@@ -74,7 +77,13 @@ async def approval_services(approval_settings: Settings) -> AsyncIterator[Servic
 
 
 @pytest.fixture(scope="session")
-async def office(approval_services: Services) -> AsyncIterator[Office]:
+async def slack(approval_settings: Settings) -> AsyncIterator[FakeSlack]:
+    async with FakeSlack(approval_settings.slack_api_url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def office(approval_services: Services, slack: FakeSlack) -> AsyncIterator[Office]:
     settings = approval_services.settings
     temporal = await connect(settings, approval_services.objects)
     async with (
