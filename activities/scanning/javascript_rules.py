@@ -30,7 +30,7 @@ from models.manifest import Capability
 from models.scanning import Severity
 
 _ROTATION = re.compile(
-    rb"([\w$]{1,60})(?:\.push|\[['\"]push['\"]\])\(\s*\1(?:\.shift|\[['\"]shift['\"]\])\(\)\s*\)"
+    rb"(?:\.push|\[['\"]push['\"]\])\(\s*([\w$]{1,60})(?:\.shift|\[['\"]shift['\"]\])\(\)\s*\)"
 )
 
 
@@ -72,12 +72,13 @@ class JavaScriptRules(JavaScriptCalls):
         for node in captures.get("value", []):
             if self.index.text(node) == "eval" and not self.index.lookup("eval", self.index.program):
                 self._add("evasive.indirect_call", node, "eval")
-        rotation = _ROTATION.search(self.index.source)
-        if rotation and captures.get("call"):
-            line = self.index.source.count(b"\n", 0, rotation.start()) + 1
-            self.out.add(
-                "obfuscation.names", line, 1, "a table that is turned round", severity=Severity.MEDIUM
-            )
+        source = self.index.source
+        for rotation in _ROTATION.finditer(source) if b"shift" in source else ():
+            if source.endswith(rotation.group(1), 0, rotation.start()):
+                line = source.count(b"\n", 0, rotation.start()) + 1
+                detail = "a table that is turned round"
+                self.out.add("obfuscation.names", line, 1, detail, severity=Severity.MEDIUM)
+                break
 
     def _conclude(self) -> None:
         if Capability.NETWORK in self.out.capabilities:
