@@ -44,7 +44,7 @@ from tests.rails.hostile import Call, HostileServer
 from tests.rails.stripe_books import StripeBooks
 from workflows.payout import Payout, PayoutRun
 
-PATIENCE = 8.0
+PATIENCE = 40.0
 """A worker whose point does not come within so many seconds is killed wherever it is."""
 
 IN_FLIGHT = 60
