@@ -308,7 +308,7 @@ GUARDS: tuple[Guard, ...] = (
     sticky("payment_holds", "captured", "released"),
     sticky("purchase_intents", "closed", "approved"),
     sticky("wallet_holds", "captured", "held"),
-    sticky("payouts", "failed", "paid"),
+    sticky("payouts", "failed", "reversed"),
     sticky("payouts", "paid", "submitted"),
     append_only("ledger_transactions", "reference"),
     append_only("ledger_postings", "purpose"),
