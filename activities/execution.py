@@ -50,7 +50,7 @@ from models.execution import (
 )
 from models.json_schema import violations
 from models.mandate import MandateTooShortError
-from models.manifest import AgentManifest
+from models.manifest import AgentManifest, secret_config_keys
 from models.payment import MintRequest, Party, ReserveRequest
 from models.policy import PLATFORM_VENDOR
 from models.run import EXECUTION_STATUS, TERMINAL_STATUSES, Run, RunKind, RunStatus
@@ -429,20 +429,9 @@ def _sandbox_request(run: AgentRun, attempt: int, dispatched: _Dispatched, code:
 
 
 def public_config(manifest: AgentManifest, config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a deployment's configuration what must never enter a container.
-
-    That is every value that the egress broker injects, and every property that the configuration's schema
-    marks ``writeOnly`` or of format ``password`` (JSON Schema 2020-12 §9.4, §7.3).
-    """
-    injected = {host.credential.config_key for host in manifest.network if host.credential is not None}
-    properties: dict[str, Any] = manifest.config_schema.get("properties", {})
-    secret = {
-        name
-        for name, schema in properties.items()
-        if isinstance(schema, dict)
-        and (schema.get("writeOnly") is True or schema.get("format") == "password")
-    }
-    return {name: value for name, value in config.items() if name not in injected | secret}
+    """Leave out of a deployment's configuration what must never enter a container."""
+    secret = secret_config_keys(manifest)
+    return {name: value for name, value in config.items() if name not in secret}
 
 
 def injected_secrets(manifest: AgentManifest, config: dict[str, Any]) -> dict[str, str]:

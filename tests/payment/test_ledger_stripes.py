@@ -55,11 +55,11 @@ async def test_stripes_add_up_to_the_account(shop: Shop) -> None:
 
 async def test_a_repeated_reference_finds_its_stripe(shop: Shop) -> None:
     reference = new_identifier("top_up")
-    for _ in range(2):
+    found = set[str]()
+    for _ in range(3):
         async with shop.store.platform() as connection:
-            first = await post(connection, top_up(shop, reference))
-    async with shop.store.platform() as connection:
-        assert await post(connection, top_up(shop, reference)) == first
+            found.add(str(await post(connection, top_up(shop, reference))))
+    assert len(found) == 1
     with pytest.raises(TransactionMismatchError):
         async with shop.store.platform() as connection:
             await post(connection, top_up(shop, reference, amount=6))
