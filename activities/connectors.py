@@ -64,9 +64,10 @@ class ServiceFailedError(UnavailableError):
 class HttpConnector:
     """``http:<METHOD>``: one request to a public address.
 
-    The task's inputs are ``url``, ``headers``, ``body`` and ``timeout`` (seconds), or task headers of
-    the same names. Its result is the variable ``response`` with ``status``, ``headers`` and ``body``. 4xx answers
-    are BPMN errors ``HTTP_<status>``; 5xx and lost connections are retried. Redirects are not followed.
+    The task's inputs are ``url``, ``headers``, ``body`` and ``timeout`` (seconds), or task headers of the
+    same names. Its result is the variable ``response`` with ``status``, ``headers`` and ``body``. 4xx
+    answers are BPMN errors ``HTTP_<status>``; 5xx and lost connections are retried. Redirects are not
+    followed.
     """
 
     def __init__(self, egress: EgressSettings | None = None) -> None:
