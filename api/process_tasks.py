@@ -104,7 +104,7 @@ class ActivateJobsRequest(CamelBody):
     max_jobs: int = Field(default=1, ge=1, le=100, strict=True)
     lock_seconds: int = Field(default=60, ge=1, le=86_400, strict=True)
     wait_seconds: float = Field(
-        default=0, ge=0, le=30, strict=True, description="Wait so long for a job to come."
+        default=0, ge=0, le=8, strict=True, description="Wait so long for a job to come."
     )
 
 
