@@ -71,26 +71,27 @@ def sandbox_settings(
     )
 
 
-@pytest.fixture(scope="session")
+# By the module: a worker of these settings must not take the work of other tests' workers.
+@pytest.fixture(scope="module")
 async def world_services(sandbox_settings: Settings) -> AsyncIterator[Services]:
     async with open_services(sandbox_settings, name="switchyard-test-worker") as services:
         yield services
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def worker(world_services: Services) -> AsyncIterator[None]:
     client = await connect(world_services.settings, world_services.objects)
     async with running_workers(world_services, client, list(TaskQueue)):
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def api_client(world_services: Services, worker: None) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app(world_services.settings)) as app, client_of(app) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def world(world_services: Services, api_client: httpx.AsyncClient, engine: SeverableEngine) -> World:
     market = Marketplace(api_client)
     user = await market.person("uma", "user")
