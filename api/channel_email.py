@@ -1,7 +1,7 @@
 """The page behind an e-mail's link: opening it shows, sending its form decides (research §2.3)."""
 
 import html
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Path
 from starlette.responses import HTMLResponse
@@ -32,6 +32,9 @@ HEADERS = {
     "frame-ancestors 'none'; base-uri 'none'",
 }
 
+# Said here, not by a response class, which would make HTML of the errors' description, too.
+PAGE: dict[int | str, dict[str, Any]] = {200: {"description": "The page.", "content": {"text/html": {}}}}
+
 _STYLE = (
     "body{font:16px/1.5 system-ui;max-width:42rem;margin:2rem auto;padding:0 1rem}"
     "th{text-align:left;vertical-align:top;padding-right:1rem}textarea{width:100%}"
@@ -58,8 +61,8 @@ async def _asked(services: Services, token: str) -> tuple[Link, ApprovalRow]:
 @router.get(
     "/{token}",
     operation_id="show_approval_link",
-    response_class=HTMLResponse,
-    responses=errors(InvalidLinkError, ApprovalNotFoundError),
+    response_model=None,
+    responses=PAGE | errors(InvalidLinkError, ApprovalNotFoundError),
 )
 async def show(token: Token, services: ServicesDep) -> HTMLResponse:
     """Show what is asked; changes nothing, however often."""
@@ -70,8 +73,8 @@ async def show(token: Token, services: ServicesDep) -> HTMLResponse:
 @router.post(
     "/{token}",
     operation_id="decide_by_approval_link",
-    response_class=HTMLResponse,
-    responses=errors(InvalidLinkError, ApprovalNotFoundError),
+    response_model=None,
+    responses=PAGE | errors(InvalidLinkError, ApprovalNotFoundError),
 )
 async def decide(
     token: Token,

@@ -16,10 +16,12 @@ Tests share these servers, so each makes its own tenants, ids and task queues.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from cli.stack.embedded import EmbeddedStack
 from cli.stack.state import settings_of_stack
@@ -28,6 +30,9 @@ from models.settings import Settings, environment_variable
 pytest_plugins = ["tests.publishing_world"]
 
 TIME_SKIPPING = {"frontend.WorkflowTimeSkippingEnabled": "true"}
+
+# Logs of workers and servers in this process go past `sys.stdout`, which tests of commands read.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 # A developer's own settings must not redirect the tests to a real system.
 for field in Settings.model_fields:

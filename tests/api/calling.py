@@ -52,7 +52,10 @@ def serving(settings: Settings) -> Generator[str]:
     """Run the application behind a real HTTP server, on a thread of its own; gives its address."""
     port = free_ports(1)[0]
     here = settings.model_copy(update={"api_port": port, "public_url": f"http://127.0.0.1:{port}"})
-    server = uvicorn.Server(uvicorn.Config(create_app(here), host="127.0.0.1", port=port, log_config=None))
+    app = create_app(here)
+    # Schemas are made when they are first needed, which two servers on two threads must not do at once.
+    app.openapi()
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     try:

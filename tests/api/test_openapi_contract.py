@@ -32,7 +32,7 @@ from models.settings import Settings
 from models.task_queues import TaskQueue
 from tests.api.calling import serving, working
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "2"))
 
 CHECKS = [
     not_a_server_error,
