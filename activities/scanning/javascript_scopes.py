@@ -257,7 +257,8 @@ class JavaScriptIndex:
             value = node.child_by_field_name("value")
             if name is not None and value is not None:
                 self._bind_pattern(name, Binding("value", value), self.scope_at(node.start_byte))
-        for node in self.captures.get("assignment", []):
+        # Captures come in no order of their own; which values are left out must not depend on that.
+        for node in sorted(self.captures.get("assignment", []), key=lambda node: node.start_byte):
             left = node.child_by_field_name("left")
             right = node.child_by_field_name("right")
             if left is None or right is None:
