@@ -153,7 +153,13 @@ class ProcessWorld:
         """Wait until an instance has ended so."""
 
         async def look() -> dict[str, Any] | None:
-            shown = await self.show(instance)
+            try:
+                shown = await self.show(instance)
+            except RefusedError as refusal:
+                # A trigger names the instance before its workflow has opened it.
+                if "PROCESS_INSTANCE_NOT_FOUND" in str(refusal):
+                    return None
+                raise
             if shown["status"] in ("completed", "failed", "cancelled"):
                 assert shown["status"] == status, shown
                 return shown
